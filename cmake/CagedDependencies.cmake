@@ -1,0 +1,10 @@
+# Every library comes from the distribution. A room links only what it names.
+find_package(Threads REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS filesystem url)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(OpenSSL 3 REQUIRED COMPONENTS Crypto SSL)
+find_package(spdlog REQUIRED)
+find_package(PkgConfig REQUIRED)
+if(CAGED_TESTS)
+  find_package(GTest REQUIRED)
+endif()

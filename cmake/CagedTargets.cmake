@@ -1,0 +1,35 @@
+# How a target of this project is made. Used by every room, so that each CMakeLists names only its sources.
+
+add_library(caged_flags INTERFACE)
+target_compile_options(caged_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wno-missing-field-initializers)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # gcc 12 warns about coroutine frames it allocated itself.
+  target_compile_options(caged_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-mismatched-new-delete>)
+endif()
+
+# caged_library(name SOURCES ... [LIBS ...]): a static library of a room of core.
+function(caged_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LIBS;INCLUDE" ${ARGN})
+  add_library(${name} STATIC ${ARG_SOURCES})
+  target_link_libraries(${name} PUBLIC ${ARG_LIBS} PRIVATE caged_flags)
+  target_include_directories(${name} PUBLIC "${PROJECT_SOURCE_DIR}" ${ARG_INCLUDE})
+  target_precompile_headers(${name} REUSE_FROM caged_pch)
+  target_link_libraries(${name} PUBLIC caged::sdk)
+endfunction()
+
+# caged_test(name SOURCES ... LIBS ... [LABELS ...] [TIMEOUT seconds]): one GoogleTest binary, one ctest entry.
+function(caged_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS;DEFINES" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${ARG_LIBS} caged::sdk caged_flags GTest::gtest GTest::gmock GTest::gtest_main)
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}")
+  target_compile_definitions(${name} PRIVATE ${ARG_DEFINES}
+    CAGED_BUILD_DIR="${CMAKE_BINARY_DIR}" CAGED_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  target_precompile_headers(${name} REUSE_FROM caged_pch)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${ARG_TIMEOUT} LABELS "${ARG_LABELS}")
+endfunction()
