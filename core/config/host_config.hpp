@@ -1,0 +1,68 @@
+// The configuration of `caged serve`: /etc/caged/config.yaml or --config, with defaults filled in.
+#pragma once
+
+#include <caged/json.hpp>
+#include <caged/result.hpp>
+#include <chrono>
+#include <core/config/environment.hpp>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace caged::config {
+
+// The least, most and default a sandbox may ask for.
+struct amount_range {
+  double min = 0;
+  double max = 0;
+  double fallback = 0;  // what a request that says nothing gets
+};
+
+struct host_config {
+  std::string listen = "127.0.0.1:8080";          // ADDR:PORT, [ADDR6]:PORT; port 0 = any free one
+  std::filesystem::path data;                     // absolute
+  std::string log_level = "info";                 // debug info warn error
+  std::string log_format = "text";                // text json
+  std::vector<std::filesystem::path> plugin_dirs; // empty: the folder beside the program
+  std::vector<std::string> server_names;          // further names the server answers to (Host header)
+  std::vector<std::string> allowed_origins;       // browser origins beyond its own
+  std::string default_backend;                    // "" = the first that works
+  std::string default_template = "host";
+  std::string default_network_mode = "none";
+  std::vector<std::string> accept_missing;        // walls whose absence is accepted, e.g. "cgroup.memory"
+  std::vector<std::filesystem::path> repo_roots;  // host folders `repo` may name as a path; empty = any readable
+  // Per plugin "kind.name": its configuration object. Plugins without an entry get their schema's defaults.
+  std::map<std::string, json> plugins;
+  std::vector<std::string> disabled_plugins;      // "kind.name"; written `plugins: {kind: {name: false}}`
+
+  struct {
+    amount_range cpus{0.1, 8, 2};
+    amount_range memory_mb{64, 8192, 512};
+    amount_range disk_gb{1, 50, 5};
+    amount_range timeout{1, 604800, 900};         // idle seconds
+    std::uint32_t max_processes = 4096;           // per sandbox
+    std::uint32_t sandboxes = 1024;               // alive at a time
+    std::uint32_t connections = 4096;
+  } limits;
+
+  std::chrono::seconds drain_time{20};            // how long a stopping server waits for running requests
+  std::filesystem::path source;                   // the file it came from; empty = defaults
+};
+
+// The JSON Schema (2020-12) the file is held to; also printed by `caged config schema`.
+const json& host_config_schema();
+
+// `name` is what errors call the file. Errors: invalid_argument with file, line, path, found, expected.
+result<host_config> parse_host_config(std::string_view text, std::string_view name);
+
+// `file` empty: /etc/caged/config.yaml when there is one, else the defaults. Refuses a file that others may write.
+result<host_config> load_host_config(const std::filesystem::path& file, const environment& env);
+
+// CAGED_DATA, /var/lib/caged for root, $XDG_DATA_HOME/caged or ~/.local/share/caged otherwise; absolute.
+std::filesystem::path default_data_dir(const environment& env);
+
+}  // namespace caged::config
