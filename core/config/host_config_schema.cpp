@@ -1,0 +1,79 @@
+#include <core/config/host_config.hpp>
+
+namespace caged::config {
+namespace {
+
+// One text, so that people can read it as the document it is. Defaults stand in host_config, not here: a second copy
+// would drift; `caged config show` prints what is in force.
+constexpr std::string_view schema_text = R"json({
+  "$schema": "https://json-schema.org/draft/2020-12/schema",
+  "title": "Caged host configuration",
+  "type": "object",
+  "additionalProperties": false,
+  "$defs": {
+    "texts": {"type": "array", "maxItems": 1000, "items": {"type": "string", "minLength": 1}},
+    "range": {
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "min": {"type": "number", "minimum": 0},
+        "max": {"type": "number", "exclusiveMinimum": 0},
+        "default": {"type": "number", "exclusiveMinimum": 0}
+      }
+    }
+  },
+  "properties": {
+    "listen": {"type": "string", "minLength": 1, "description": "ADDR:PORT; port 0 takes any free one"},
+    "data": {"type": "string", "minLength": 1, "description": "data folder, an absolute path"},
+    "log_level": {"enum": ["debug", "info", "warn", "error"]},
+    "log_format": {"enum": ["text", "json"]},
+    "plugin_dirs": {"$ref": "#/$defs/texts", "description": "folders to load plugins from"},
+    "server_names": {"$ref": "#/$defs/texts", "description": "further host names this server answers to"},
+    "allowed_origins": {"$ref": "#/$defs/texts", "description": "browser origins that may talk to this server"},
+    "default_backend": {"type": "string"},
+    "default_template": {"type": "string", "minLength": 1},
+    "default_network_mode": {"enum": ["full", "allowlist", "none"]},
+    "accept_missing": {"$ref": "#/$defs/texts", "description": "walls whose absence is accepted, see caged doctor"},
+    "repo_roots": {"$ref": "#/$defs/texts", "description": "host folders that `repo` may name as a path"},
+    "drain_time": {"type": ["string", "integer"], "description": "seconds, or a time like 20s"},
+    "limits": {
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "cpus": {"$ref": "#/$defs/range"},
+        "memory_mb": {"$ref": "#/$defs/range"},
+        "disk_gb": {"$ref": "#/$defs/range"},
+        "timeout": {"$ref": "#/$defs/range"},
+        "max_processes": {"type": "integer", "minimum": 8, "maximum": 4194304},
+        "sandboxes": {"type": "integer", "minimum": 1, "maximum": 1000000},
+        "connections": {"type": "integer", "minimum": 1, "maximum": 1000000}
+      }
+    },
+    "plugins": {
+      "type": "object",
+      "description": "plugins.<kind>.<name>: its configuration, or false to leave it out",
+      "additionalProperties": false,
+      "properties": {
+        "vmm": {"$ref": "#/$defs/plugins"}, "transport": {"$ref": "#/$defs/plugins"},
+        "billing": {"$ref": "#/$defs/plugins"}, "storage": {"$ref": "#/$defs/plugins"},
+        "tool": {"$ref": "#/$defs/plugins"}
+      }
+    }
+  }
+})json";
+
+json make_schema() {
+  json schema = json::parse(schema_text);
+  schema["$defs"]["plugins"] = {
+      {"type", "object"},
+      {"propertyNames", {{"pattern", "^[a-z][a-z0-9_-]*$"}}},
+      {"additionalProperties", {{"anyOf", json::array({json{{"type", "object"}}, json{{"const", false}}})}}}};
+  return schema;
+}
+
+}  // namespace
+
+const json& host_config_schema() {
+  static const json schema = make_schema();
+  return schema;
+}
+
+}  // namespace caged::config
