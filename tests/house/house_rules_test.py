@@ -75,7 +75,10 @@ class HouseRules(unittest.TestCase):
     def test_one_user_for_boost_dll_and_lua(self):
         self.assert_refused("core/sandbox/x.cpp", "#include <boost/dll/shared_library.hpp>\n", "only core/plugin")
         self.assert_refused("core/meter/x.cpp", "#include <lua.hpp>\n", "lua")
-        self.assert_fine("core/plugin/y.cpp", "#include <boost/dll/shared_library.hpp>\n")
+
+    def test_their_own_room_may(self):
+        self.write("core/policy/x.cpp", "#include <lua.hpp>\n")
+        self.assert_fine("core/plugin/x.cpp", "#include <boost/dll/shared_library.hpp>\n")
 
     def test_an_unknown_library_is_named(self):
         self.assert_refused("core/base/x.cpp", "#include <absl/strings/str_cat.h>\n", "no rule knows")
