@@ -139,10 +139,10 @@ suite_targets() {
 # be fetched, the test that needs it says so.
 validator_environment() {
   local folder="$root/build/python"
-  export CAGED_PYTHON="$folder/bin/python3"
+  export CAGED_PYTHON="$folder/bin/python3" PATH="$folder/bin:$PATH"
   [ ! -f "$folder/.complete" ] || return 0
   say "fetching openapi-spec-validator"
-  if /usr/bin/python3 -m venv "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check \
+  if /usr/bin/python3 -m venv --system-site-packages "$folder" && "$folder/bin/pip" install -q --disable-pip-version-check \
     'openapi-spec-validator==0.7.1' >"$report/validator.log" 2>&1; then
     touch "$folder/.complete"
   else
