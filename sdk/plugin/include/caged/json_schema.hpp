@@ -2,11 +2,17 @@
 #pragma once
 
 #include <caged/json.hpp>
+#include <map>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace caged {
 
+// "format" and "content…" are annotations, as the specification has it. Patterns are ECMA-262 without lookaround and
+// back references: RE2 runs them, in time linear in the text; others are refused at compile().
+//
 // A compiled schema. Immutable after compile(); validate() may be called from any thread.
 // No network: a $ref to another document is an error at compile() unless the document is the 2020-12 metaschema.
 class json_schema {
@@ -18,6 +24,8 @@ class json_schema {
   };
 
   static result<json_schema> compile(const json& schema);
+  // The same with documents, by absolute URI, that references may lead to.
+  static result<json_schema> compile(const json& schema, const std::map<std::string, json>& documents);
 
   // Empty when the instance fits. At most 20 violations, in document order.
   std::vector<violation> validate(const json& instance) const;
