@@ -159,13 +159,13 @@ record() {
 # The closing line is that of ctest, so that whoever reads one reads the other.
 conclude() {
   local percent
+  [ "$test_total" -gt 0 ] || die "no test ran" "look at the output above; a run without tests is no success"
   echo
   [ ! -s "$report/skips" ] || { echo "Skipped, because this machine cannot run them:"; sed 's/^/  /' "$report/skips"; }
   [ ! -s "$report/failures" ] || sed 's/^/  /' "$report/failures"
   echo "Summary:"
   sed 's/^/  /' "$report/summary"
   echo "  reports: build/report"
-  [ "$test_total" -gt 0 ] || die "no test ran"
   percent=$(((test_total - test_failed) * 100 / test_total))
   printf '\n%d%% tests passed, %d tests failed out of %d\n\nTotal Test time (real) = %d sec\n' \
     "$percent" "$test_failed" "$test_total" "$1"
