@@ -156,7 +156,9 @@ class House:
                 if word not in f"{declared.group(1)} ":
                     self.refuse(path, 0, f"'{word}' is not in caged_add_plugin", "name kind and plugin as the folder")
             folder = path.rsplit("/", 1)[0] + "/"
-            space = f"namespace caged::{kind}::{name}"
+            # caged::storage, caged::transport and caged::tool are classes of the SDK, so no namespace can be named so.
+            joint = "_" if kind in rules.KINDS_THAT_ARE_CLASSES else "::"
+            space = f"namespace caged::{kind}{joint}{name}"
             sources = [p for p in self.files if p.startswith(folder) and p.endswith((".cpp", ".hpp"))]
             if sources and not any(space in self.text(p) for p in sources):
                 self.refuse(folder, 0, f"no source has '{space}'", "use the namespace of the folder")

@@ -107,6 +107,10 @@ class HouseRules(unittest.TestCase):
         self.write("plugins/vmm/jail/jail.cpp", "namespace jail {}\n")
         self.assert_refused("plugins/vmm/jail/CMakeLists.txt", JAIL_CMAKE, "namespace caged::vmm::jail")
 
+    def test_the_namespace_of_a_kind_that_is_a_class(self):
+        self.write("plugins/tool/x/CMakeLists.txt", "caged_add_plugin(caged_tool_x KIND tool NAME x SOURCES x.cpp)\n")
+        self.assert_fine("plugins/tool/x/x.cpp", "namespace caged::tool_x {}\n")
+
     def test_test_files_are_named_so(self):
         self.assert_refused("tests/unit/base/x.cpp", "TEST(a, b) {}\n", "*.test.cpp")
         self.assert_refused("core/base/BadName.cpp", "\n", "snake_case")

@@ -68,6 +68,9 @@ TOP_LEVEL = {
 }
 TOP_LEVEL_MAY_LACK = {"policies"}
 
+# Plugin kinds whose name is a class in namespace caged.
+KINDS_THAT_ARE_CLASSES = {"storage", "transport", "tool"}
+
 # ---- size
 
 LONG, TOO_LONG = 400, 500
