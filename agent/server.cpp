@@ -14,7 +14,7 @@
 #include "operations.hpp"
 
 extern "C" char __executable_start;
-extern "C" char __etext;
+extern "C" char etext;
 
 namespace caged::agent {
 namespace {
@@ -30,7 +30,7 @@ void give_back_memory() {
   ::malloc_trim(0);
   const auto page = static_cast<std::uintptr_t>(::getpagesize());
   const auto from = (reinterpret_cast<std::uintptr_t>(&__executable_start) + page - 1) / page * page;
-  const auto to = reinterpret_cast<std::uintptr_t>(&__etext) / page * page;
+  const auto to = reinterpret_cast<std::uintptr_t>(&etext) / page * page;
   if (to > from) ::madvise(reinterpret_cast<void*>(from), to - from, MADV_DONTNEED);
 }
 
