@@ -3,9 +3,11 @@
 
 #include <boost/asio/any_io_executor.hpp>
 #include <boost/asio/awaitable.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <thread>
 
 namespace caged::runtime {
@@ -30,10 +32,18 @@ class loop {
   std::thread thread_;
 };
 
-// Runs `f` on `pool` and comes back with its value on the caller's executor.
+namespace detail {
 template <class F>
-auto on_pool(asio::any_io_executor pool, F f) -> asio::awaitable<decltype(f())>;
+auto call(F f) -> asio::awaitable<decltype(f())> {
+  co_return f();
+}
+}  // namespace detail
+
+// Runs `f` on `pool` and comes back with its value on the caller's executor. `f` must not refer to the caller's frame
+// unless the caller cannot be cancelled meanwhile.
+template <class F>
+auto on_pool(asio::any_io_executor pool, F f) -> asio::awaitable<decltype(f())> {
+  co_return co_await asio::co_spawn(pool, detail::call(std::move(f)), asio::use_awaitable);
+}
 
 }  // namespace caged::runtime
-
-#include "core/runtime/on_pool.ipp"

@@ -1,0 +1,69 @@
+// All parts of a running host, in the order in which they depend on each other.
+#pragma once
+
+#include <caged/http_front.hpp>
+#include <csignal>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "core/base/instance_lock.hpp"
+#include "core/config/host_config.hpp"
+#include "core/journal/journal.hpp"
+#include "core/operation/families.hpp"
+#include "core/plugin/plugin_host.hpp"
+#include "core/runtime/loop.hpp"
+
+namespace caged::app {
+
+// Passes facts on once there is a journal; plugins may hold it before.
+class late_sink : public event_sink {
+ public:
+  void connect(journal::journal* j) { journal_ = j; }
+  void publish(event e) override {
+    if (auto* j = journal_.load()) j->publish(std::move(e));
+  }
+
+ private:
+  std::atomic<journal::journal*> journal_ = nullptr;
+};
+
+// Used by one thread, which is not the loop's. start() undone by stop(), also after a failed start.
+class server {
+ public:
+  server(const config::host_config& config, std::filesystem::path program);
+  ~server();
+
+  result<void> start();
+  void stop();
+  // Where it listens, "http://127.0.0.1:8080".
+  const std::string& address() const noexcept { return address_; }
+  bool made_first_key() const noexcept { return made_first_key_; }
+  std::filesystem::path first_key() const { return config_.data / "admin.key"; }
+
+ private:
+  result<void> load_plugins();
+  result<void> open_parts();
+  result<void> listen();
+  result<void> announce();
+  // Runs a task on the loop and waits for it.
+  template <class T>
+  result<T> wait(task<T> work);
+
+  const config::host_config config_;
+  const std::filesystem::path program_;
+  std::optional<base::instance_lock> lock_;
+  runtime::loop loop_;
+  std::shared_ptr<http::server> http_;
+  operation::registry operations_;
+  late_sink sink_;
+  std::unique_ptr<plugins::plugin_host> plugins_;
+  std::unique_ptr<journal::journal> journal_;
+  std::unique_ptr<operation::auth> keys_;
+  std::unique_ptr<sandbox::manager> sandboxes_;
+  operation::services services_;
+  std::string address_;
+  bool made_first_key_ = false;
+};
+
+}  // namespace caged::app

@@ -1,0 +1,96 @@
+// Processes started through the agent: look, signal, write, read again.
+#include <caged/base64.hpp>
+
+#include "core/operation/conversation.hpp"
+#include "core/operation/families.hpp"
+#include "core/operation/schema.hpp"
+#include "core/sandbox/exec.hpp"
+
+namespace caged::operation {
+namespace {
+
+using namespace schema;
+
+task<json> forward(services* s, call c, std::string agent_operation, json arguments) {
+  auto at = co_await reach(s, c.arguments["id"].get<std::string>());
+  if (!at) co_return at.error();
+  auto agent = at->agent;
+  co_return co_await agent->request(std::move(agent_operation), std::move(arguments));
+}
+
+task<reply> list_all(services* s, call c) {
+  auto rows = co_await forward(s, c, "process.list", json::object());
+  if (!rows) co_return rows.error();
+  co_return answer(rows->value("processes", json::array()));
+}
+
+task<reply> get(services* s, call c) {
+  const auto wanted = c.arguments["process"].get<std::string>();
+  auto rows = co_await forward(s, c, "process.list", json::object());
+  if (!rows) co_return rows.error();
+  for (const auto& row : rows->value("processes", json::array()))
+    if (row.value("process", "") == wanted) co_return answer(row);
+  co_return fail(errc::not_found, "process_not_found", "there is no process \"" + wanted + "\"", "List them: GET …/processes.", "/process");
+}
+
+task<reply> signal(services* s, call c) {
+  json arguments{{"process", c.arguments["process"]}, {"signal", c.arguments.value("signal", "SIGTERM")}, {"tree", c.arguments.value("tree", false)}};
+  auto done = co_await forward(s, c, "process.signal", std::move(arguments));
+  if (!done) co_return done.error();
+  co_return reply{};
+}
+
+// Cut short, an attached process would be detached between two calls: each call attaches for itself.
+task<reply> write_stdin(services* s, call c) {
+  std::string bytes = c.arguments.value("data", "");
+  if (c.arguments.contains("data_base64")) {
+    auto decoded = base64_decode(c.arguments["data_base64"].get<std::string>());
+    if (!decoded) co_return fail(errc::invalid_argument, "bad_base64", "data_base64 is not base64", "Encode the bytes as base64.", "/data_base64");
+    bytes = std::move(*decoded);
+  }
+  auto at = co_await reach(s, c.arguments["id"].get<std::string>());
+  if (!at) co_return at.error();
+  auto process = co_await at->agent->attach(c.arguments["process"].get<std::string>());
+  if (!process) co_return process.error();
+  auto handle = *process;
+  if (!bytes.empty())
+    if (auto written = co_await handle->write_stdin(std::move(bytes)); !written) co_return written.error();
+  if (c.arguments.value("close", false))
+    if (auto closed = co_await handle->close_stdin(); !closed) co_return closed.error();
+  co_return reply{};
+}
+
+task<reply> output(services* s, call c) {
+  auto at = co_await reach(s, c.arguments["id"].get<std::string>());
+  if (!at) co_return at.error();
+  auto process = co_await at->agent->attach(c.arguments["process"].get<std::string>());
+  if (!process) co_return process.error();
+  reply r;
+  r.items = items_of(s, *at, *process);
+  co_return r;
+}
+
+}  // namespace
+
+void add_process_operations(services& s) {
+  const json process{{"type", "string"}, {"description", "The process_id that exec answered."}, {"minLength", 1}, {"maxLength", 128}};
+  const json one = schema::input({{"id", sandbox_id()}, {"process", process}}, {"id", "process"});
+  const auto own = [&s](operation_info info, const char* type, family_handler handler) { s.operations->add_own(std::move(info), type, bind(s, handler)); };
+
+  own(declare("process.list", "GET", "/v1/sandboxes/{id}/processes", scope::read, "Processes started through Caged", schema::input({{"id", sandbox_id()}}, {"id"}), list({{"type", "object"}})), "", list_all);
+  own(declare("process.get", "GET", "/v1/sandboxes/{id}/processes/{process}", scope::read, "One process", one, {{"type", "object"}}), "", get);
+
+  auto info = declare("process.signal", "POST", "/v1/sandboxes/{id}/processes/{process}/signal", scope::sandbox, "Send a signal to a process",
+                      schema::input({{"id", sandbox_id()}, {"process", process}, {"signal", text("Name, as in SIGTERM (the default).")}, {"tree", flag("To everything it started, too.")}}, {"id", "process"}), nothing());
+  info.success = 204;
+  own(std::move(info), "command", signal);
+  info = declare("process.stdin", "POST", "/v1/sandboxes/{id}/processes/{process}/stdin", scope::sandbox, "Write to a process's standard input",
+                 schema::input({{"id", sandbox_id()}, {"process", process}, {"data", text("Text.")}, {"data_base64", text("Bytes.")}, {"close", flag("Then close it.")}}, {"id", "process"}), nothing());
+  info.success = 204;
+  own(std::move(info), "command", write_stdin);
+  info = declare("process.output", "GET", "/v1/sandboxes/{id}/processes/{process}/output", scope::read, "A process's kept output, then what comes", one, {{"type", "object"}});
+  info.gives = payload::items;
+  own(std::move(info), "", output);
+}
+
+}  // namespace caged::operation

@@ -1,0 +1,368 @@
+#include "core/sandbox/manager.hpp"
+
+#include <caged/random.hpp>
+
+#include "core/base/time.hpp"
+#include "core/runtime/deadline.hpp"
+#include "core/sandbox/exec.hpp"
+
+namespace caged::sandbox {
+namespace {
+
+constexpr auto destroy_limit = std::chrono::seconds(30);
+constexpr auto connect_limit = std::chrono::seconds(10);
+
+json error_json(const error& e) { return {{"reason", e.reason}, {"message", e.message}, {"action", e.action}}; }
+
+}  // namespace
+
+manager::manager(parts p)
+    : parts_(std::move(p)), work_(parts_.executor, [this](std::string_view name, std::string_view what) {
+        parts_.log(log_level::error, std::string(name) + " failed: " + std::string(what));
+      }) {}
+
+manager::~manager() = default;
+
+task<void> manager::start() {
+  std::error_code ignored;
+  std::filesystem::remove_all(parts_.staging, ignored);  // clones cut short by a crash
+  std::filesystem::create_directories(parts_.staging, ignored);
+  for (const auto& [name, backend] : parts_.backends) {
+    auto images = co_await backend->images();
+    if (!images) co_return images.error();
+    for (auto& image : *images)
+      if (std::find(images_.begin(), images_.end(), image) == images_.end()) images_.push_back(image);
+  }
+  if (auto adopted = co_await adopt_all(); !adopted) co_return adopted.error();
+  work_.spawn("sandbox clock", tick());
+  co_return result<void>{};
+}
+
+asio::awaitable<void> manager::stop() {
+  work_.cancel();
+  co_await work_.join();
+  for (auto& [id, l] : sandboxes_) drop_client(*l);
+}
+
+void manager::drop_client(live& l) {
+  if (auto client = std::exchange(l.client, nullptr)) client->close();
+}
+
+std::vector<std::string> manager::backend_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, backend] : parts_.backends) names.push_back(name);
+  return names;
+}
+
+std::size_t manager::alive() const noexcept {
+  std::size_t count = 0;
+  for (const auto& [id, l] : sandboxes_)
+    count += l->rec.status == state::pending || l->rec.status == state::running || l->rec.status == state::paused;
+  return count;
+}
+
+result<vmm_backend*> manager::backend_of(const record& r) const {
+  const auto found = parts_.backends.find(r.backend);
+  if (found != parts_.backends.end()) return found->second;
+  return fail(errc::unavailable, "backend_missing", "sandbox " + r.id + " belongs to the backend \"" + r.backend + "\", which is not loaded",
+              "Start the server with that plugin: see `caged plugins`.");
+}
+
+result<std::shared_ptr<live>> manager::find(std::string_view id) const {
+  const auto found = sandboxes_.find(std::string(id));
+  if (found != sandboxes_.end()) return found->second;
+  return fail(errc::not_found, "sandbox_not_found", "there is no sandbox \"" + std::string(id) + "\"", "List them with `caged ls`.", "/id");
+}
+
+std::vector<std::shared_ptr<live>> manager::all() const {
+  std::vector<std::shared_ptr<live>> list;
+  for (const auto& [id, l] : sandboxes_) list.push_back(l);
+  std::sort(list.begin(), list.end(), [](const auto& a, const auto& b) {
+    return std::tie(a->rec.created_us, a->rec.id) < std::tie(b->rec.created_us, b->rec.id);
+  });
+  return list;
+}
+
+task<void> manager::save(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took) {
+  event e;
+  e.session_id = l->rec.session_id;
+  e.sandbox_id = l->rec.id;
+  e.type = std::move(type);
+  e.time_us = base::now_us();
+  e.duration_us = took.count();
+  e.data = std::move(fact);
+  write put;
+  put.kind = "sandbox";
+  put.id = l->rec.id;
+  put.body = to_stored(l->rec);
+  std::vector<event> events;
+  events.push_back(std::move(e));
+  std::vector<write> writes;
+  writes.push_back(std::move(put));
+  auto done = co_await parts_.journal->append(std::move(events), std::move(writes));
+  if (!done) {
+    parts_.log(log_level::error, "journal refused a fact of " + l->rec.id + ": " + describe(done.error()));
+    co_return done.error();
+  }
+  co_return result<void>{};
+}
+
+task<void> manager::note(std::shared_ptr<live> l, std::string type, json data, std::chrono::microseconds took) {
+  event e;
+  e.session_id = l->rec.session_id;
+  e.sandbox_id = l->rec.id;
+  e.type = std::move(type);
+  e.time_us = base::now_us();
+  e.duration_us = took.count();
+  e.data = std::move(data);
+  std::vector<event> events;
+  events.push_back(std::move(e));
+  std::vector<write> none;
+  auto done = co_await parts_.journal->append(std::move(events), std::move(none));
+  if (!done) co_return done.error();
+  co_return result<void>{};
+}
+
+task<void> manager::become(std::shared_ptr<live> l, state to, json fact) {
+  record& r = l->rec;
+  if (!may_become(r.status, to))
+    co_return fail(errc::conflict, "wrong_state",
+                   "sandbox " + r.id + " is " + std::string(to_string(r.status)) + " and cannot become " + std::string(to_string(to)),
+                   "See `caged status " + r.id + "`.");
+  const record before = r;
+  const auto now = base::now_us();
+  if (r.status == state::running) {
+    r.running_total_us = r.running_us(now);
+    r.running_since_us = 0;
+  }
+  if (to == state::running) {
+    r.running_since_us = now;
+    if (r.started_us == 0) r.started_us = now;
+  }
+  if (to == state::stopped || to == state::error || to == state::destroyed)
+    if (r.stopped_us == 0) r.stopped_us = now;
+  r.status = to;
+  fact["from"] = to_string(before.status);
+  fact["to"] = to_string(to);
+  auto saved = co_await save(l, "lifecycle", std::move(fact));
+  if (!saved && to != state::destroyed && to != state::error && to != state::stopped) {
+    l->rec = before;  // nothing happened as far as anyone may know
+    co_return saved.error();
+  }
+  l->changed.cancel();
+  if (to != state::running && to != state::paused) drop_client(*l);
+  co_return result<void>{};
+}
+
+task<record> manager::create(create_request request) {
+  if (alive() >= parts_.config->limits.sandboxes)
+    co_return fail(errc::limit_exceeded, "too_many_sandboxes", "there are already " + std::to_string(alive()) + " sandboxes, the most this server allows",
+                   "Destroy some (`caged ls`, `caged destroy`), or raise limits.sandboxes in the configuration.");
+  auto l = std::make_shared<live>(parts_.executor);
+  l->rec = std::move(request.wanted);
+  do {
+    l->rec.id = random_id("cage-", 12);
+  } while (sandboxes_.contains(l->rec.id));
+  if (l->rec.name.empty()) l->rec.name = l->rec.id;
+  l->rec.session_id = random_id("sess-", 16);
+  l->rec.created_us = base::now_us();
+  sandboxes_.emplace(l->rec.id, l);
+  json fact{{"phase", "created"}, {"template", l->rec.template_name}, {"backend", l->rec.backend}, {"network_mode", l->rec.network_mode}};
+  if (!l->rec.repo.url.empty()) fact["repo"] = l->rec.repo.url;
+  auto saved = co_await save(l, "lifecycle", std::move(fact));
+  if (!saved) {
+    sandboxes_.erase(l->rec.id);
+    co_return saved.error();
+  }
+  work_.spawn("set-up of " + l->rec.id, set_up(l, std::move(request.repo_token)));
+  co_return l->rec;
+}
+
+asio::awaitable<void> manager::wait_settled(std::string id, std::chrono::steady_clock::duration limit) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (true) {
+    const auto found = find(id);
+    if (!found || (*found)->rec.status != state::pending) co_return;
+    auto l = *found;
+    // A timer of our own bounds the wait; the sandbox's shared timer wakes it early.
+    using namespace asio::experimental::awaitable_operators;
+    asio::steady_timer own(parts_.executor, end);
+    auto outcome = co_await (own.async_wait(use_tuple) || l->changed.async_wait(use_tuple));
+    if (outcome.index() == 0) co_return;
+  }
+}
+
+task<void> manager::pause(std::string id) {
+  auto found = find(id);
+  if (!found) co_return found.error();
+  auto l = *found;
+  auto guard = co_await l->lifecycle.lock();
+  if (l->rec.status != state::running)
+    co_return fail(errc::conflict, "wrong_state", "sandbox " + id + " is " + std::string(to_string(l->rec.status)) + "; only a running one can be paused",
+                   l->rec.status == state::paused ? "It is paused already." : "See `caged status " + id + "`.");
+  auto backend = backend_of(l->rec);
+  if (!backend) co_return backend.error();
+  if (auto done = co_await (*backend)->pause(id); !done) co_return done.error();
+  // A frozen agent sends no heartbeat: the connection would count as lost.
+  drop_client(*l);
+  json fact{{"phase", "paused"}};
+  co_return co_await become(l, state::paused, std::move(fact));
+}
+
+task<void> manager::resume(std::string id) {
+  auto found = find(id);
+  if (!found) co_return found.error();
+  auto l = *found;
+  auto guard = co_await l->lifecycle.lock();
+  if (l->rec.status != state::paused)
+    co_return fail(errc::conflict, "wrong_state", "sandbox " + id + " is " + std::string(to_string(l->rec.status)) + "; only a paused one can be resumed",
+                   "See `caged status " + id + "`.");
+  auto backend = backend_of(l->rec);
+  if (!backend) co_return backend.error();
+  if (auto done = co_await (*backend)->resume(id); !done) co_return done.error();
+  l->last_used = std::chrono::steady_clock::now();
+  json fact{{"phase", "resumed"}};
+  co_return co_await become(l, state::running, std::move(fact));
+}
+
+task<void> manager::destroy(std::string id, std::string reason) {
+  auto found = find(id);
+  if (!found) co_return found.error();
+  auto l = *found;
+  auto guard = co_await l->lifecycle.lock();
+  if (l->rec.status == state::destroyed)
+    co_return fail(errc::not_found, "sandbox_destroyed", "sandbox " + id + " is already destroyed", "List what lives with `caged ls`.", "/id");
+  auto backend = backend_of(l->rec);
+  if (!backend) co_return backend.error();
+  l->rec.ended_reason = reason;
+  drop_client(*l);
+  // Bound into a local first: gcc 12 destroys temporaries of an await expression twice.
+  auto removal = (*backend)->destroy(id);
+  auto done = co_await runtime::within<void>(destroy_limit, "destroying " + id, std::move(removal));
+  if (!done && done.error().code != errc::not_found) {
+    l->rec.ended_reason.clear();
+    co_return done.error();
+  }
+  json fact{{"phase", "destroyed"}, {"reason", reason}};
+  co_return co_await become(l, state::destroyed, std::move(fact));
+}
+
+task<record> manager::update(std::string id, json patch) {
+  auto found = find(id);
+  if (!found) co_return found.error();
+  auto l = *found;
+  auto guard = co_await l->lifecycle.lock();
+  if (l->rec.status == state::destroyed)
+    co_return fail(errc::conflict, "sandbox_destroyed", "sandbox " + id + " is destroyed", "Make a new one with `caged up`.");
+  const record before = l->rec;
+  if (patch.contains("name")) l->rec.name = patch["name"].get<std::string>();
+  if (patch.contains("timeout"))
+    l->rec.timeout_s = static_cast<std::int64_t>(std::min(patch["timeout"].get<double>(), parts_.config->limits.timeout.max));
+  if (patch.contains("budget")) {
+    l->rec.budget_micro = patch["budget"].is_null() ? 0 : static_cast<std::int64_t>(patch["budget"].get<double>() * 1e6 + 0.5);
+    l->rec.budget_alert = 0;
+  }
+  if (patch.contains("metadata")) l->rec.metadata = patch["metadata"].get<std::map<std::string, std::string>>();
+  json fact{{"phase", "updated"}, {"changed", patch}};
+  if (auto saved = co_await save(l, "lifecycle", std::move(fact)); !saved) {
+    l->rec = before;
+    co_return saved.error();
+  }
+  co_return l->rec;
+}
+
+task<std::shared_ptr<agent_client>> manager::agent(std::shared_ptr<live> l) {
+  const record& r = l->rec;
+  if (r.status == state::pending) co_await wait_settled(r.id, connect_limit);
+  if (r.status == state::destroyed)
+    co_return fail(errc::not_found, "sandbox_destroyed", "sandbox " + r.id + " is destroyed", "Make a new one with `caged up`.", "/id");
+  if (r.status != state::running) {
+    std::string action = "See `caged status " + r.id + "`.";
+    if (r.status == state::paused) action = "Resume it first: `caged resume " + r.id + "`.";
+    std::string message = "sandbox " + r.id + " is " + std::string(to_string(r.status)) + ", not running";
+    if (r.failure) message += ": " + r.failure->message;
+    co_return fail(errc::conflict, "sandbox_not_running", message, action);
+  }
+  l->last_used = std::chrono::steady_clock::now();
+  auto guard = co_await l->connecting.lock();
+  if (l->client) co_return l->client;
+  auto backend = backend_of(r);
+  if (!backend) co_return backend.error();
+  auto dial = (*backend)->connect(r.id);
+  auto stream = co_await runtime::within<box_stream>(connect_limit, "connecting to the agent of " + r.id, std::move(dial));
+  if (!stream) co_return stream.error();
+  auto opened = co_await agent_client::open(parts_.executor, std::move(*stream));
+  if (!opened) co_return opened.error();
+  attach(l, *opened);
+  co_return l->client;
+}
+
+void manager::attach(std::shared_ptr<live> l, std::shared_ptr<agent_client> client) {
+  l->client = client;
+  client->on_notice([this, weak = std::weak_ptr<live>(l)](std::string type, json data) { on_notice(weak, type, std::move(data)); });
+  work_.spawn("connection of " + l->rec.id, forget_when_lost(l, client));
+}
+
+// A lost connection is dialled again by the next call; a lost box is told by watch_box().
+asio::awaitable<void> manager::forget_when_lost(std::shared_ptr<live> l, std::shared_ptr<agent_client> client) {
+  const error why = co_await client->wait_lost();
+  if (l->client == client) l->client = nullptr;
+  client->close();
+  if (l->rec.status == state::running) parts_.log(log_level::debug, "connection to the agent of " + l->rec.id + " ended: " + why.message);
+}
+
+void manager::on_notice(std::weak_ptr<live> weak, const std::string& type, json data) {
+  auto l = weak.lock();
+  if (!l) return;
+  if (type == "process.exit" && l->commands.contains(data.value("process", ""))) {
+    const std::string process = data["process"].get<std::string>();
+    auto finish = [](manager* m, std::shared_ptr<live> box, std::string id, json exit) -> asio::awaitable<void> {
+      (void)co_await m->command_finished(box, std::move(id), std::move(exit));
+    };
+    work_.spawn("end of a command", finish(this, l, process, data.value("exit", json::object())));
+  }
+}
+
+void manager::command_started(std::shared_ptr<live> l, std::string process, json fact) {
+  fact["process"] = process;
+  l->commands[process] = fact;
+  event e;
+  e.session_id = l->rec.session_id;
+  e.sandbox_id = l->rec.id;
+  e.type = "command";
+  e.time_us = base::now_us();
+  e.data = std::move(fact);
+  e.data["phase"] = "started";
+  parts_.journal->publish(std::move(e));
+}
+
+task<void> manager::command_finished(std::shared_ptr<live> l, std::string process, json exit) {
+  const auto open = l->commands.find(process);
+  if (open == l->commands.end()) co_return result<void>{};
+  json fact = std::move(open->second);
+  l->commands.erase(open);
+  fact["phase"] = "finished";
+  fact["exit"] = exit_body(exit);
+  const auto took = std::chrono::microseconds(static_cast<std::int64_t>(exit.value("duration_ms", 0.0) * 1000));
+  co_return co_await note(l, "command", std::move(fact), took);
+}
+
+task<box_usage> manager::usage(std::string id) {
+  auto found = find(id);
+  if (!found) co_return found.error();
+  auto backend = backend_of((*found)->rec);
+  if (!backend) co_return backend.error();
+  co_return co_await (*backend)->usage(id);
+}
+
+task<std::vector<box_change>> manager::changes(std::string id) {
+  auto found = find(id);
+  if (!found) co_return found.error();
+  auto l = *found;
+  auto guard = co_await l->lifecycle.lock();
+  auto backend = backend_of(l->rec);
+  if (!backend) co_return backend.error();
+  co_return co_await (*backend)->changes(id);
+}
+
+}  // namespace caged::sandbox

@@ -1,0 +1,141 @@
+// The lives of all sandboxes: made, set up, adopted after a restart, idled, billed and ended here and nowhere else.
+#pragma once
+
+#include <caged/operation.hpp>
+#include <caged/vmm.hpp>
+#include <chrono>
+#include <memory>
+#include <unordered_map>
+
+#include "core/config/host_config.hpp"
+#include "core/journal/journal.hpp"
+#include "core/runtime/async_mutex.hpp"
+#include "core/runtime/scope.hpp"
+#include "core/sandbox/agent_client.hpp"
+#include "core/sandbox/record.hpp"
+
+namespace caged::sandbox {
+
+// A request to create, checked against schema and limits; secrets of it are never stored.
+struct create_request {
+  record wanted;
+  std::string repo_token;
+};
+
+// Fills defaults and checks what a schema cannot: templates, backends, modes, names, repository forms. `who` decides
+// whether a path of the host or an SSH URL may be cloned (scope full only).
+result<create_request> parse_create(const json& arguments, const caller& who, const config::host_config& host,
+                                    const std::vector<std::string>& backends, const std::vector<std::string>& images);
+
+// One sandbox while the host runs. Owned by the manager; calls hold a shared_ptr.
+struct live {
+  explicit live(asio::any_io_executor executor) : changed(executor, asio::steady_timer::time_point::max()) {}
+  record rec;
+  std::shared_ptr<agent_client> client;   // null until connected, and after it was lost
+  runtime::async_mutex lifecycle;         // one lifecycle step at a time
+  runtime::async_mutex connecting;
+  asio::steady_timer changed;             // cancelled at each change of state: a condition variable
+  std::chrono::steady_clock::time_point last_used = std::chrono::steady_clock::now();
+  int calls = 0;                          // operations and streams under way; an idle sandbox has none
+  bool watched = false;                   // watch_box runs for it
+  std::map<std::string, json> commands;   // by the agent's handle: started, their end not yet in the journal
+};
+
+// Keeps a sandbox from counting as idle.
+class activity {
+ public:
+  explicit activity(std::shared_ptr<live> l) : live_(std::move(l)) { ++live_->calls; }
+  activity(activity&& o) noexcept = default;
+  activity& operator=(activity&&) = delete;
+  ~activity() {
+    if (!live_) return;
+    --live_->calls;
+    live_->last_used = std::chrono::steady_clock::now();
+  }
+
+ private:
+  std::shared_ptr<live> live_;
+};
+
+// All methods on the loop thread.
+class manager {
+ public:
+  struct parts {
+    asio::any_io_executor executor, blocking;
+    journal::journal* journal = nullptr;
+    storage* records = nullptr;
+    std::map<std::string, vmm_backend*> backends;  // by short name: "jail"
+    const config::host_config* config = nullptr;
+    std::filesystem::path staging;                 // for clones; emptied by start()
+    std::function<void(log_level, std::string)> log;
+  };
+  explicit manager(parts p);
+  ~manager();
+
+  // Reads the records, adopts living boxes, sweeps dead ones, begins the clock.
+  task<void> start();
+  // Stops the clock and lets go of all boxes, which live on.
+  asio::awaitable<void> stop();
+
+  // Answers as soon as the request is durable; set-up goes on. wait_settled() waits for it.
+  task<record> create(create_request request);
+  // Returns when the sandbox is no longer pending or the time is over, whichever is first.
+  asio::awaitable<void> wait_settled(std::string id, std::chrono::steady_clock::duration limit);
+
+  result<std::shared_ptr<live>> find(std::string_view id) const;  // also stopped, error and destroyed ones
+  std::vector<std::shared_ptr<live>> all() const;                 // by creation, oldest first
+  task<void> pause(std::string id);
+  task<void> resume(std::string id);
+  task<void> destroy(std::string id, std::string reason);
+  task<record> update(std::string id, json patch);
+  // The agent of a running sandbox, connected. Refusals say what state it is in and what to do.
+  task<std::shared_ptr<agent_client>> agent(std::shared_ptr<live> l);
+  task<box_usage> usage(std::string id);
+  task<std::vector<box_change>> changes(std::string id);
+
+  // Writes facts about a sandbox, durable when it returns.
+  task<void> note(std::shared_ptr<live> l, std::string type, json data, std::chrono::microseconds took = {});
+  // A command began: its fact goes out at once, its end is written by whoever sees it first, even if no client waits.
+  void command_started(std::shared_ptr<live> l, std::string process, json fact);
+  // Writes the end of a command, once; durable when it returns.
+  task<void> command_finished(std::shared_ptr<live> l, std::string process, json exit);
+  // Work that belongs to no single call; cancelled and joined by stop().
+  void run(std::string name, asio::awaitable<void> work) { work_.spawn(std::move(name), std::move(work)); }
+  result<vmm_backend*> backend_of(const record& r) const;
+  std::vector<std::string> backend_names() const;
+  const std::vector<std::string>& images() const noexcept { return images_; }
+  const config::host_config& config() const noexcept { return *parts_.config; }
+  std::size_t alive() const noexcept;
+
+ private:
+  // manager_setup.cpp
+  asio::awaitable<void> set_up(std::shared_ptr<live> l, std::string repo_token);
+  task<void> make_box(std::shared_ptr<live> l);
+  task<void> fetch_repository(std::shared_ptr<live> l, std::string token);
+  task<void> unpack(std::shared_ptr<live> l, std::shared_ptr<byte_source> tar);
+  task<void> check_software(std::shared_ptr<live> l);
+  task<void> run_init(std::shared_ptr<live> l);
+  // manager_watch.cpp
+  task<void> adopt_all();
+  asio::awaitable<void> watch_box(std::shared_ptr<live> l);
+  asio::awaitable<void> tick();
+  asio::awaitable<void> tick_one(std::shared_ptr<live> l);
+  task<void> check_budget(std::shared_ptr<live> l);
+
+  void watch(std::shared_ptr<live> l);
+  // Takes the connection into use and listens to what the agent tells by itself.
+  void attach(std::shared_ptr<live> l, std::shared_ptr<agent_client> client);
+  void on_notice(std::weak_ptr<live> l, const std::string& type, json data);
+  asio::awaitable<void> forget_when_lost(std::shared_ptr<live> l, std::shared_ptr<agent_client> client);
+  // Changes state, writes the record and the fact in one commit, wakes waiters. conflict when it may not be.
+  task<void> become(std::shared_ptr<live> l, state to, json fact);
+  task<void> save(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took = {});
+  void drop_client(live& l);
+
+  parts parts_;
+  runtime::scope work_;
+  std::unordered_map<std::string, std::shared_ptr<live>> sandboxes_;
+  std::vector<std::string> images_;
+};
+
+}  // namespace caged::sandbox

@@ -1,0 +1,130 @@
+// What happens to sandboxes by itself: adoption after a restart, the end of a box, idle time, budgets.
+#include <cmath>
+
+#include "core/base/time.hpp"
+#include "core/meter/compute_price.hpp"
+#include "core/runtime/deadline.hpp"
+#include "core/sandbox/manager.hpp"
+
+namespace caged::sandbox {
+namespace {
+
+constexpr std::size_t page = 1000;
+
+bool has_box(state s) { return s == state::pending || s == state::running || s == state::paused; }
+
+}  // namespace
+
+task<void> manager::adopt_all() {
+  std::string after;
+  while (true) {
+    auto rows = co_await parts_.records->list("sandbox", after, page);
+    if (!rows) co_return rows.error();
+    for (auto& row : *rows) {
+      auto l = std::make_shared<live>(parts_.executor);
+      l->rec = from_stored(row.body);
+      after = row.id;
+      sandboxes_.emplace(l->rec.id, l);
+    }
+    if (rows->size() < page) break;
+  }
+  for (const auto& [name, backend] : parts_.backends) {
+    // A set-up that was cut short cannot be continued: its box is swept like a stranger's.
+    std::vector<std::string> known;
+    for (const auto& [id, l] : sandboxes_)
+      if (l->rec.backend == name && (l->rec.status == state::running || l->rec.status == state::paused)) known.push_back(id);
+    auto adopted = co_await backend->adopt(known);
+    if (!adopted) co_return adopted.error();
+    std::map<std::string, box_state> found;
+    for (const auto& info : *adopted) found[info.id] = info.state;
+    for (const auto& [id, l] : sandboxes_) {
+      if (l->rec.backend != name || !has_box(l->rec.status)) continue;
+      const auto box = found.find(id);
+      if (box != found.end() && box->second != box_state::lost) {
+        watch(l);
+        json fact{{"phase", "adopted"}, {"message", "taken over after a restart of the server"}};
+        if (auto noted = co_await note(l, "lifecycle", std::move(fact)); !noted) co_return noted.error();
+        continue;
+      }
+      const bool was_pending = l->rec.status == state::pending;
+      l->rec.ended_reason = was_pending ? "setup_interrupted" : "lost";
+      l->rec.failure = fail(errc::unavailable, l->rec.ended_reason,
+                            was_pending ? "the server stopped while this sandbox was being set up" : "the box was gone when the server started again",
+                            "Make a new one with `caged up`.");
+      json fact{{"phase", "error"}, {"reason", l->rec.ended_reason}};
+      if (auto done = co_await become(l, state::error, std::move(fact)); !done) co_return done.error();
+    }
+  }
+  co_return result<void>{};
+}
+
+void manager::watch(std::shared_ptr<live> l) {
+  if (std::exchange(l->watched, true)) return;
+  work_.spawn("watch of " + l->rec.id, watch_box(l));
+}
+
+// Waits for the end of a box that nobody asked for.
+asio::awaitable<void> manager::watch_box(std::shared_ptr<live> l) {
+  auto backend = backend_of(l->rec);
+  if (!backend) co_return;
+  const std::string id = l->rec.id;
+  auto end = co_await (*backend)->wait(id);
+  const auto cancelled = (co_await asio::this_coro::cancellation_state).cancelled();
+  if (cancelled != asio::cancellation_type::none) co_return;
+  auto guard = co_await l->lifecycle.lock();
+  if (!has_box(l->rec.status)) co_return;  // it was destroyed, or set-up failed: already told
+  const std::string reason = end ? end->reason : "lost";
+  parts_.log(log_level::warn, "the box of " + id + " ended by itself: " + reason);
+  l->rec.ended_reason = reason;
+  const bool lost = !end || !end->waited || reason == "out_of_memory" || reason == "killed" || reason == "lost";
+  if (lost)
+    l->rec.failure = fail(reason == "out_of_memory" ? errc::limit_exceeded : errc::unavailable, reason, "the sandbox ended by itself: " + reason,
+                          reason == "out_of_memory" ? "Give it more memory." : "Make a new one with `caged up`.");
+  (void)co_await (*backend)->destroy(id);  // what is left of it: folders, cgroups
+  json fact{{"phase", lost ? "error" : "stopped"}, {"reason", reason}};
+  (void)co_await become(l, l->rec.status == state::pending || lost ? state::error : state::stopped, std::move(fact));
+}
+
+asio::awaitable<void> manager::tick() {
+  while (true) {
+    co_await runtime::sleep_for(std::chrono::seconds(1));
+    const auto cancelled = (co_await asio::this_coro::cancellation_state).cancelled();
+    if (cancelled != asio::cancellation_type::none) co_return;
+    for (const auto& l : all()) {
+      if (l->rec.status == state::running) co_await tick_one(l);
+    }
+  }
+}
+
+asio::awaitable<void> manager::tick_one(std::shared_ptr<live> l) {
+  if (l->rec.budget_micro > 0) (void)co_await check_budget(l);
+  if (l->rec.status != state::running || l->calls > 0 || l->rec.timeout_s == 0) co_return;
+  const auto idle = std::chrono::steady_clock::now() - l->last_used;
+  if (idle < std::chrono::seconds(l->rec.timeout_s)) co_return;
+  l->last_used = std::chrono::steady_clock::now();  // asked again after another idle time, should it fail
+  json fact{{"phase", "idle"}, {"idle_seconds", l->rec.timeout_s}};
+  (void)co_await note(l, "lifecycle", std::move(fact));
+  auto paused = co_await pause(l->rec.id);
+  if (!paused) {
+    parts_.log(log_level::warn, "idle sandbox " + l->rec.id + " could not be paused: " + describe(paused.error()));
+    json told{{"phase", "idle"}, {"message", "could not be paused: " + paused.error().message}};
+    (void)co_await note(l, "error", std::move(told));
+  }
+}
+
+task<void> manager::check_budget(std::shared_ptr<live> l) {
+  const record& r = l->rec;
+  const meter::compute_size size{std::llround(r.cpus * 1000), r.memory_mb, r.disk_gb};
+  const auto spent = meter::compute_cost_micro({}, size, r.running_us(base::now_us()));
+  const auto percent = spent * 100 / r.budget_micro;
+  const int reached = percent >= 100 ? 100 : percent >= 95 ? 95 : percent >= 80 ? 80 : 0;
+  if (reached <= r.budget_alert) co_return result<void>{};
+  l->rec.budget_alert = reached;
+  json fact{{"kind", reached == 100 ? "budget_exceeded" : reached == 95 ? "budget_critical" : "budget_warning"},
+            {"percent", reached}, {"spent_micro", spent}, {"budget_micro", r.budget_micro}};
+  if (auto saved = co_await save(l, "alert", std::move(fact)); !saved) co_return saved.error();
+  if (reached == 100) co_return co_await destroy(r.id, "budget_exceeded");
+  co_return result<void>{};
+}
+
+}  // namespace caged::sandbox

@@ -1,0 +1,130 @@
+#include "core/sandbox/record.hpp"
+
+#include <array>
+#include <cmath>
+
+#include "core/base/time.hpp"
+#include "core/meter/compute_price.hpp"
+
+namespace caged::sandbox {
+namespace {
+
+constexpr std::array<std::string_view, 7> names{"unset", "pending", "running", "paused", "stopped", "error", "destroyed"};
+
+json text_or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
+
+json time_or_null(std::int64_t us) { return us == 0 ? json(nullptr) : json(base::format_time(us)); }
+
+double dollars(std::int64_t micro) { return static_cast<double>(micro) / 1e6; }
+
+}  // namespace
+
+std::string_view to_string(state s) noexcept { return names[static_cast<std::size_t>(s)]; }
+
+std::optional<state> parse_state(std::string_view text) noexcept {
+  for (std::size_t i = 1; i < names.size(); ++i)
+    if (names[i] == text) return static_cast<state>(i);
+  return std::nullopt;
+}
+
+bool may_become(state from, state to) noexcept {
+  switch (to) {
+    case state::running: return from == state::pending || from == state::paused;
+    case state::paused: return from == state::running;
+    case state::stopped: return from == state::running || from == state::paused;
+    case state::error: return from == state::pending || from == state::running || from == state::paused;
+    case state::destroyed: return from != state::destroyed && from != state::unset;
+    case state::pending:
+    case state::unset: return false;
+  }
+  return false;
+}
+
+std::int64_t record::running_us(std::int64_t now_us) const noexcept {
+  return running_total_us + (running_since_us != 0 && now_us > running_since_us ? now_us - running_since_us : 0);
+}
+
+json to_stored(const record& r) {
+  json j{{"id", r.id}, {"name", r.name}, {"template", r.template_name}, {"backend", r.backend},
+         {"network_mode", r.network_mode}, {"init_script", r.init_script}, {"owner_key", r.owner_key},
+         {"cpus", r.cpus}, {"memory_mb", r.memory_mb}, {"disk_gb", r.disk_gb}, {"timeout_s", r.timeout_s},
+         {"budget_micro", r.budget_micro}, {"allowlist", r.allowlist}, {"packages", r.packages}, {"agents", r.agents},
+         {"env", r.env}, {"metadata", r.metadata}, {"status", to_string(r.status)}, {"session_id", r.session_id},
+         {"ended_reason", r.ended_reason}, {"walls", r.walls}, {"missing_walls", r.missing_walls},
+         {"created_us", r.created_us}, {"started_us", r.started_us}, {"stopped_us", r.stopped_us},
+         {"running_total_us", r.running_total_us}, {"running_since_us", r.running_since_us}, {"budget_alert", r.budget_alert}};
+  j["repo"] = {{"url", r.repo.url}, {"branch", r.repo.branch}, {"commit", r.repo.commit}, {"subdirectory", r.repo.subdirectory}};
+  if (r.failure)
+    j["failure"] = {{"code", static_cast<int>(r.failure->code)}, {"reason", r.failure->reason},
+                    {"message", r.failure->message}, {"action", r.failure->action}};
+  return j;
+}
+
+record from_stored(const json& j) {
+  record r;
+  const auto text = [&j](const char* key) { return j.value(key, std::string()); };
+  const auto number = [&j](const char* key) { return j.value(key, std::int64_t{0}); };
+  const auto list = [&j](const char* key) { return j.value(key, std::vector<std::string>()); };
+  const auto map = [&j](const char* key) { return j.value(key, std::map<std::string, std::string>()); };
+  r.id = text("id");
+  r.name = text("name");
+  r.template_name = text("template");
+  r.backend = text("backend");
+  r.network_mode = text("network_mode");
+  r.init_script = text("init_script");
+  r.owner_key = text("owner_key");
+  r.cpus = j.value("cpus", 0.0);
+  r.memory_mb = number("memory_mb");
+  r.disk_gb = number("disk_gb");
+  r.timeout_s = number("timeout_s");
+  r.budget_micro = number("budget_micro");
+  r.allowlist = list("allowlist");
+  r.packages = list("packages");
+  r.agents = list("agents");
+  r.env = map("env");
+  r.metadata = map("metadata");
+  r.status = parse_state(text("status")).value_or(state::error);
+  r.session_id = text("session_id");
+  r.ended_reason = text("ended_reason");
+  r.walls = list("walls");
+  r.missing_walls = list("missing_walls");
+  r.created_us = number("created_us");
+  r.started_us = number("started_us");
+  r.stopped_us = number("stopped_us");
+  r.running_total_us = number("running_total_us");
+  r.running_since_us = number("running_since_us");
+  r.budget_alert = static_cast<int>(number("budget_alert"));
+  if (const auto it = j.find("repo"); it != j.end())
+    r.repo = {it->value("url", ""), it->value("branch", ""), it->value("commit", ""), it->value("subdirectory", "")};
+  if (const auto it = j.find("failure"); it != j.end())
+    r.failure = caged::error{static_cast<errc>(it->value("code", 0)), it->value("reason", ""), it->value("message", ""),
+                             it->value("action", ""), {}};
+  return r;
+}
+
+json to_api(const record& r, std::int64_t now_us) {
+  const meter::compute_size size{std::llround(r.cpus * 1000), r.memory_mb, r.disk_gb};
+  const double cost = dollars(meter::compute_cost_micro({}, size, r.running_us(now_us)));
+  json j{{"id", r.id}, {"name", r.name}, {"status", to_string(r.status)}, {"template", r.template_name},
+         {"backend", r.backend}, {"memory_mb", r.memory_mb}, {"disk_gb", r.disk_gb},
+         {"network_mode", r.network_mode}, {"allowlist", r.allowlist}, {"packages", r.packages}, {"agents", r.agents},
+         {"env", r.env}, {"metadata", r.metadata}, {"timeout", r.timeout_s}, {"session_id", r.session_id},
+         {"walls", r.walls}, {"missing_walls", r.missing_walls}, {"cost", cost}, {"llm_cost", 0.0}, {"total_cost", cost}};
+  // Whole processors are shown as integers: clients compare them with what they sent.
+  j["cpus"] = r.cpus == std::floor(r.cpus) ? json(static_cast<std::int64_t>(r.cpus)) : json(r.cpus);
+  j["budget"] = r.budget_micro == 0 ? json(nullptr) : json(dollars(r.budget_micro));
+  j["repo_url"] = text_or_null(r.repo.url);
+  j["repo_branch"] = text_or_null(r.repo.branch);
+  j["repo_commit"] = text_or_null(r.repo.commit);
+  j["repo_subdir"] = text_or_null(r.repo.subdirectory);
+  j["init_script"] = text_or_null(r.init_script);
+  j["created_at"] = time_or_null(r.created_us);
+  j["started_at"] = time_or_null(r.started_us);
+  j["stopped_at"] = time_or_null(r.stopped_us);
+  j["ended_reason"] = text_or_null(r.ended_reason);
+  j["error"] = nullptr;
+  if (r.failure) j["error"] = {{"reason", r.failure->reason}, {"message", r.failure->message}, {"action", r.failure->action}};
+  return j;
+}
+
+}  // namespace caged::sandbox

@@ -1,0 +1,121 @@
+// Checks of a create request that a JSON Schema cannot make.
+#include <caged/json_schema.hpp>
+#include <cmath>
+
+#include "core/config/sandbox_request.hpp"
+#include "core/sandbox/manager.hpp"
+
+namespace caged::sandbox {
+namespace {
+
+error refuse(std::string path, std::string reason, std::string message, std::string action) {
+  return fail(errc::invalid_argument, std::move(reason), std::move(message), std::move(action), std::move(path));
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const auto& w : words) text += (text.empty() ? "" : ", ") + w;
+  return text.empty() ? "none" : text;
+}
+
+bool starts(std::string_view text, std::string_view with) { return text.substr(0, with.size()) == with; }
+
+// A name that git takes for an option would be one.
+result<void> check_git_word(const std::string& word, const char* path) {
+  if (starts(word, "-") || word.find_first_of(" \t\r\n\\~^:?*[\x7f") != std::string::npos || word.find("..") != std::string::npos)
+    return refuse(path, "bad_git_name", "\"" + word + "\" is no name of a branch or commit", "Use a plain name or a hash.");
+  return {};
+}
+
+// Which forms a caller may use: others than https reach the host's own files, keys or network.
+result<void> check_repository(const repository& repo, const caller& who) {
+  const std::string& url = repo.url;
+  if (url.empty()) {
+    if (!repo.branch.empty() || !repo.commit.empty() || !repo.subdirectory.empty())
+      return refuse("/repo", "repo_missing", "repo_branch, repo_commit or repo_subdir is given without repo", "Say which repository: repo.");
+    return {};
+  }
+  const bool https = starts(url, "https://");
+  const bool other = starts(url, "http://") || starts(url, "ssh://") || starts(url, "git@") || starts(url, "file:///") || starts(url, "/");
+  if (!https && !other)
+    return refuse("/repo", "bad_repo", "repo \"" + url + "\" is neither a URL nor an absolute path",
+                  "Use https://…, http://…, ssh://…, git@host:path or an absolute path on the server.");
+  if (!https && who.granted != scope::full)
+    return fail(errc::permission_denied, "scope_too_small",
+                "repo \"" + url + "\" would be read with the host's own rights; the key's scope is " + std::string(to_string(who.granted)),
+                "Use an https URL, or a key of scope full.", "/repo");
+  if (!repo.branch.empty())
+    if (auto ok = check_git_word(repo.branch, "/repo_branch"); !ok) return ok.error();
+  if (!repo.commit.empty())
+    if (auto ok = check_git_word(repo.commit, "/repo_commit"); !ok) return ok.error();
+  const std::string& sub = repo.subdirectory;
+  const std::string framed = "/" + sub + "/";
+  if (!sub.empty() && (starts(sub, "/") || starts(sub, "-") || framed.find("/../") != std::string::npos))
+    return refuse("/repo_subdir", "bad_subdir", "repo_subdir \"" + sub + "\" leads out of the repository", "Name a folder inside it.");
+  return {};
+}
+
+result<std::string> choose(const char* path, const char* what, const std::string& asked, const std::string& fallback,
+                           const std::vector<std::string>& known) {
+  if (asked.empty() && !fallback.empty()) return fallback;
+  if (asked.empty() && !known.empty()) return known.front();
+  for (const auto& k : known)
+    if (k == asked) return asked;
+  std::string near = nearest(asked, known);
+  return refuse(path, std::string("unknown_") + what, std::string("the ") + what + " \"" + asked + "\" is not known here",
+                (near.empty() ? "" : "Did you mean \"" + near + "\"? ") + "Known: " + joined(known) + ".");
+}
+
+double amount(const json& a, const char* key, const config::amount_range& range) {
+  const double value = a.value(key, 0.0);
+  return value == 0 ? range.fallback : value;
+}
+
+}  // namespace
+
+result<create_request> parse_create(const json& a, const caller& who, const config::host_config& host,
+                                    const std::vector<std::string>& backends, const std::vector<std::string>& images) {
+  create_request request;
+  record& r = request.wanted;
+  r.name = a.value("name", "");
+  r.owner_key = who.key_id;
+  if (auto chosen = choose("/template", "template", a.value("template", ""), host.default_template, images); chosen) r.template_name = *chosen;
+  else return chosen.error();
+  if (auto chosen = choose("/backend", "backend", a.value("backend", "") == "auto" ? "" : a.value("backend", ""), host.default_backend, backends); chosen)
+    r.backend = *chosen;
+  else return chosen.error();
+  r.cpus = amount(a, "cpus", host.limits.cpus);
+  r.memory_mb = std::llround(amount(a, "memory_mb", host.limits.memory_mb));
+  r.disk_gb = std::llround(amount(a, "disk_gb", host.limits.disk_gb));
+  // An idle time above the limit is clamped, as the reference documents; the answer shows what stands.
+  r.timeout_s = std::llround(std::min(amount(a, "timeout", host.limits.timeout), host.limits.timeout.max));
+  r.budget_micro = std::llround(a.value("budget", 0.0) * 1e6);
+  r.init_script = a.value("init_script", "");
+  r.packages = a.value("packages", std::vector<std::string>());
+  r.agents = a.value("agents", std::vector<std::string>());
+  r.env = a.value("env", std::map<std::string, std::string>());
+  r.metadata = a.value("metadata", std::map<std::string, std::string>());
+  for (const auto& [key, value] : r.env)
+    if (auto ok = config::check_env_name(key, "/env/" + key); !ok) return ok.error();
+  r.repo = {a.value("repo", ""), a.value("repo_branch", ""), a.value("repo_commit", ""), a.value("repo_subdir", "")};
+  request.repo_token = a.value("repo_token", "");
+  if (auto ok = check_repository(r.repo, who); !ok) return ok.error();
+
+  r.allowlist = a.value("allowlist", std::vector<std::string>());
+  r.network_mode = a.value("network_mode", "");
+  if (r.network_mode.empty()) r.network_mode = r.allowlist.empty() ? host.default_network_mode : "allowlist";
+  if (r.network_mode != "none")
+    return fail(errc::unsupported, "network_mode_unsupported",
+                "network_mode \"" + r.network_mode + "\" was asked for; this version gives sandboxes no network at all",
+                "Use network_mode none, and bring what the work needs in by repo or by copying files.", "/network_mode");
+  if (a.contains("secrets") && !a["secrets"].empty())
+    return fail(errc::unsupported, "secrets_unsupported", "secrets were asked for; this version has no secret store", "Leave secrets out.", "/secrets");
+  if (a.contains("policies") && !a["policies"].empty())
+    return fail(errc::unsupported, "policies_unsupported", "policies were asked for; this version evaluates none per sandbox", "Leave policies out.", "/policies");
+  for (const char* key : {"persona_id", "harness_id"})
+    if (!a.value(key, "").empty())
+      return fail(errc::unsupported, "persona_unsupported", std::string(key) + " was given; a self-hosted server has none", "Leave it out.", std::string("/") + key);
+  return request;
+}
+
+}  // namespace caged::sandbox
