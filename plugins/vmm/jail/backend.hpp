@@ -1,0 +1,39 @@
+// The jail as a vmm_backend: coroutines over the blocking keeper.
+#pragma once
+
+#include "keeper.hpp"
+
+#include <caged/vmm.hpp>
+
+namespace caged::vmm::jail {
+
+class backend final : public vmm_backend {
+ public:
+  backend(host& from, const json& config);
+
+  task<void> open() override;
+  task<void> close() override;
+
+  task<box_info> make(box_spec spec) override;
+  task<box_stream> connect(std::string id) override;
+  task<void> destroy(std::string id) override;
+  task<box_usage> usage(std::string id) override;
+  task<box_end> wait(std::string id) override;
+  task<std::vector<box_info>> adopt(std::vector<std::string> known) override;
+  task<std::vector<std::string>> images() override;
+  task<std::vector<probe>> probe_machine() override;
+  task<void> pause(std::string id) override;
+  task<void> resume(std::string id) override;
+  task<void> mark_files(std::string id) override;
+  task<std::vector<box_change>> changes(std::string id) override;
+
+ private:
+  template <class T, class F>
+  task<T> on_pool(F work);
+
+  host& host_;
+  // Shared with work on the pool, which may outlive a cancelled coroutine.
+  std::shared_ptr<keeper> keeper_;
+};
+
+}  // namespace caged::vmm::jail

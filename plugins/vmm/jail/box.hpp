@@ -1,0 +1,51 @@
+// One box as the host knows it, and its record on disk.
+#pragma once
+
+#include "cgroup.hpp"
+#include "diff.hpp"
+#include "process.hpp"
+
+#include <caged/vmm.hpp>
+#include <mutex>
+
+namespace caged::vmm::jail {
+
+// box.json. `making` is written before anything is made: whatever a dead host left in that phase is swept.
+struct box_record {
+  std::string id;
+  std::string phase = "making";  // making, running, paused
+  process_identity process;
+  int slot = -1;                 // which range of user ids; -1: an ordinary user's box
+  box_cgroup cgroup;
+  std::vector<layer> layers;
+  std::string etc_folder;
+  std::vector<std::string> walls, missing;
+  bool owners_mapped = false;
+
+  json to_json() const;
+  static result<box_record> parse(const std::string& text);
+};
+
+struct box {
+  // Set before the box is shared, constant afterwards.
+  std::string id;
+  unique_fd pidfd;
+  bool adopted = false;  // not our child: nobody can wait for it
+
+  // Guarded by `guard`.
+  std::mutex guard;
+  box_record record;
+  bool destroyed = false;
+  bool ended = false;
+  int status = 0;
+  bool waited = false;
+  std::uint64_t oom_kills = 0;
+  manifest mark;
+  std::uint64_t disk_bytes = 0;
+  std::chrono::steady_clock::time_point disk_known{};
+  std::chrono::steady_clock::duration disk_cost{};
+};
+
+box_info describe_box(const box_record& record);
+
+}  // namespace caged::vmm::jail

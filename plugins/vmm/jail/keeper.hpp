@@ -1,0 +1,76 @@
+// The blocking half of the backend: makes, sweeps and removes boxes. Every method may block and runs on the pool.
+#pragma once
+
+#include "box.hpp"
+#include "config.hpp"
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+
+namespace caged::vmm::jail {
+
+class keeper {
+ public:
+  explicit keeper(settings options, host& from);
+
+  // Prepares folders, template, filter and cgroups. Nothing else may be called before it succeeded.
+  result<void> open();
+  void close();
+
+  result<std::shared_ptr<box>> make(const box_spec& spec);
+  result<void> destroy(const std::string& id);
+  result<std::vector<box_info>> adopt(const std::vector<std::string>& known);
+  result<box_usage> usage(const std::string& id);
+  result<void> pause(const std::string& id);
+  result<void> resume(const std::string& id);
+  result<void> mark_files(const std::string& id);
+  result<std::vector<box_change>> changes(const std::string& id);
+  result<std::vector<probe>> probe_machine();
+
+  result<std::shared_ptr<box>> find(const std::string& id);
+  // One attempt to connect to the agent; `again` when its queue of connections is full.
+  enum class attempt : std::uint8_t { unset = 0, connected, again };
+  result<attempt> try_connect(const std::string& id, unique_fd& out);
+  // What is known once the first process has ended.
+  box_end end_of(box& b);
+
+ private:
+  struct parts;  // what a box is made of until it stands
+
+  result<void> check(const box_spec& spec) const;
+  result<std::shared_ptr<box>> make_reserved(const box_spec& spec);
+  result<void> build(const box_spec& spec, box& b, parts& p);
+  result<void> prepare_folder(const box_spec& spec, box& b, parts& p);
+  result<void> start(const box_spec& spec, box& b, parts& p);
+  result<void> await_agent(box& b, const parts& p) const;
+  launch_spec launch_spec_for(const box_spec& spec, const box_record& record) const;
+  result<void> write_record(const box_record& record) const;
+  // Kills and removes what a record or a name stands for.
+  result<void> release(const std::string& id, int pidfd, const box_cgroup& cgroup);
+  result<void> sweep(const std::string& name);
+  std::shared_ptr<box> try_adopt(const std::string& id);
+  void sweep_cgroups();
+  int take_slot();
+  void give_slot(int slot);
+  std::vector<std::string> accepted(const box_spec& spec) const;
+  result<void> rehearse();
+  result<unique_fd> open_fs(const std::string& id) const;
+
+  const settings options_;
+  host& host_;
+  const bool root_;
+  cgroup_tree cgroups_;
+  host_template template_;
+  unique_fd filter_;
+  unique_fd boxes_, trash_;  // folders
+
+  std::mutex guard_;  // the members below; never held while blocking
+  std::map<std::string, std::shared_ptr<box>> live_;
+  std::set<std::string> making_;
+  std::set<std::string> gone_;  // destroyed here: destroying again is fine
+  std::set<int> slots_;
+};
+
+}  // namespace caged::vmm::jail

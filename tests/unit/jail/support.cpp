@@ -1,0 +1,130 @@
+#include "support.hpp"
+
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <sys/wait.h>
+
+namespace caged::vmm::jail::testing {
+namespace fs = std::filesystem;
+
+test_host::test_host(fs::path folder) : own_(folder.empty()), data_(std::move(folder)), work_(loop_.get_executor()) {
+  if (own_) {
+    std::string name = (fs::temp_directory_path() / "caged-jail-XXXXXX").string();
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder");
+    data_ = name;
+  }
+  thread_ = std::thread([this] { loop_.run(); });
+}
+
+test_host::~test_host() {
+  pool_.join();
+  work_.reset();
+  loop_.stop();
+  thread_.join();
+  if (own_) {
+    std::error_code ec;
+    fs::remove_all(data_, ec);
+  }
+}
+
+fs::path test_host::program_dir() const { return fs::path(CAGED_BUILD_DIR) / "bin"; }
+
+void test_host::log(log_level, std::string_view message) {
+  const std::lock_guard lock(guard_);
+  log_ += std::string(message) + "\n";
+}
+
+std::string test_host::logged() const {
+  const std::lock_guard lock(guard_);
+  return log_;
+}
+
+json test_config(json more) {
+  json config = {{"agent", std::string(CAGED_BUILD_DIR) + "/tests/caged-stand-in-agent"}};
+  config.update(more);
+  return config;
+}
+
+namespace {
+
+task<std::string> converse(vmm_backend* jail, std::string id, std::string command) {
+  auto connected = co_await jail->connect(id);
+  if (!connected) co_return connected.error();
+  box_stream stream = std::move(*connected);
+  auto [failed, sent] = co_await asio::async_write(stream, asio::buffer(command), use_tuple);
+  if (failed) co_return fail(errc::unavailable, "write", failed.message());
+  boost::system::error_code ec;
+  stream.shutdown(box_stream::shutdown_send, ec);
+  std::string all;
+  char piece[8192];
+  for (;;) {
+    auto [ended, n] = co_await stream.async_read_some(asio::buffer(piece), use_tuple);
+    all.append(piece, n);
+    if (ended) co_return all;
+  }
+}
+
+task<std::string> converse_until(vmm_backend* jail, std::string id, std::string command, std::chrono::seconds deadline) {
+  using namespace asio::experimental::awaitable_operators;
+  asio::steady_timer timer(co_await asio::this_coro::executor, deadline);
+  auto first = co_await (converse(jail, id, command) || timer.async_wait(asio::use_awaitable));
+  if (first.index() == 1) co_return fail(errc::deadline_exceeded, "timeout", "the command took too long");
+  co_return std::get<0>(std::move(first));
+}
+
+std::size_t entries(const fs::path& folder) {
+  std::size_t n = 0;
+  std::error_code ec;
+  for (auto it = fs::recursive_directory_iterator(folder, ec); !ec && it != fs::recursive_directory_iterator(); it.increment(ec)) ++n;
+  return n;
+}
+
+}  // namespace
+
+result<command_result> run_in(test_host& h, vmm_backend& jail, const std::string& id, const std::string& command, std::chrono::seconds deadline) {
+  auto all = h.await(converse_until(&jail, id, command, deadline));
+  if (!all) return all.error();
+  command_result out;
+  const auto end = all->rfind('\x1e');
+  if (end != std::string::npos) out.status = std::atoi(all->c_str() + end + 1);
+  out.output = all->substr(0, end);
+  return out;
+}
+
+box_spec small_box(const std::string& id) {
+  box_spec spec;
+  spec.id = id;
+  spec.memory_bytes = 128ull << 20;
+  spec.max_processes = 64;
+  accept_what_lacks(spec);
+  return spec;
+}
+
+void accept_what_lacks(box_spec& spec) {
+  if (::geteuid() != 0) spec.accept_missing = {"cgroup.memory", "cgroup.cpu", "cgroup.pids"};
+}
+
+leftovers count_leftovers(const fs::path& data) {
+  leftovers out;
+  for ([[maybe_unused]] const auto& e : fs::directory_iterator("/proc/self/fd")) ++out.descriptors;
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) ++out.mounts;
+  std::ifstream children("/proc/self/task/" + std::to_string(::getpid()) + "/children");
+  for (std::string word; children >> word;) ++out.children;
+  const auto mine = [&data](const fs::path& p) { return p.string().find("caged-") != std::string::npos && !data.empty(); };
+  std::error_code ec;
+  for (const auto& hierarchy : fs::directory_iterator("/sys/fs/cgroup", ec)) {
+    for (auto it = fs::recursive_directory_iterator(hierarchy, ec); !ec && it != fs::recursive_directory_iterator(); it.increment(ec)) {
+      if (it->is_directory(ec) && mine(it->path().parent_path().filename())) ++out.cgroups;
+    }
+  }
+  out.files = entries(data / "boxes") + entries(data / "trash");
+  return out;
+}
+
+std::ostream& operator<<(std::ostream& out, const leftovers& l) {
+  return out << "{descriptors " << l.descriptors << ", mounts " << l.mounts << ", children " << l.children << ", cgroups " << l.cgroups << ", files " << l.files << "}";
+}
+
+}  // namespace caged::vmm::jail::testing

@@ -1,0 +1,76 @@
+// What the jail's tests share: a host, a way to await tasks, a box to run commands in, counters of leftovers.
+#pragma once
+
+#include "backend.hpp"
+
+#include <atomic>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_future.hpp>
+#include <filesystem>
+#include <string>
+#include <thread>
+
+namespace caged::vmm::jail::testing {
+
+// A folder that is gone at the end, and the parts of a host the jail needs.
+class test_host final : public host {
+ public:
+  // `folder`: data folder to use and to leave; empty: a fresh one, removed at the end.
+  explicit test_host(std::filesystem::path folder = {});
+  ~test_host() override;
+
+  asio::any_io_executor executor() override { return loop_.get_executor(); }
+  asio::any_io_executor blocking_executor() override { return pool_.get_executor(); }
+  void log(log_level, std::string_view message) override;
+  std::filesystem::path data_dir() const override { return data_; }
+  std::filesystem::path program_dir() const override;
+  void* find_service(std::string_view) noexcept override { return nullptr; }
+
+  // Runs the task on the loop; fails the program loudly after a minute.
+  template <class T>
+  result<T> await(task<T> work) {
+    auto done = asio::co_spawn(loop_, std::move(work), asio::use_future);
+    if (done.wait_for(std::chrono::seconds(60)) != std::future_status::ready) throw std::runtime_error("a task of the jail hangs");
+    return done.get();
+  }
+  std::string logged() const;
+
+ private:
+  bool own_;
+  std::filesystem::path data_;
+  asio::io_context loop_;
+  asio::executor_work_guard<asio::io_context::executor_type> work_;
+  asio::thread_pool pool_{4};
+  std::thread thread_;
+  mutable std::mutex guard_;
+  std::string log_;
+};
+
+// The jail with the tests' stand-in for the agent, open.
+json test_config(json more = json::object());
+
+struct command_result {
+  std::string output;
+  int status = -1;  // wait status; -1: the connection ended first
+  int exit_code() const { return WIFEXITED(status) ? WEXITSTATUS(status) : -1; }
+};
+
+// Runs `sh -c command` inside.
+result<command_result> run_in(test_host& h, vmm_backend& jail, const std::string& id, const std::string& command,
+                              std::chrono::seconds deadline = std::chrono::seconds(20));
+
+box_spec small_box(const std::string& id);
+// Accepts missing cgroups where this process cannot have them (an ordinary user without delegation).
+void accept_what_lacks(box_spec& spec);
+
+// Things of which none may be left over.
+struct leftovers {
+  std::size_t descriptors = 0, mounts = 0, children = 0, cgroups = 0, files = 0;
+  friend bool operator==(const leftovers&, const leftovers&) = default;
+};
+leftovers count_leftovers(const std::filesystem::path& data);
+std::ostream& operator<<(std::ostream& out, const leftovers& l);
+
+}  // namespace caged::vmm::jail::testing
