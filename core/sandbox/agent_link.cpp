@@ -19,8 +19,6 @@ error lost_error(std::string message) {
 
 error cancelled_error() { return fail(errc::cancelled, "cancelled", "the caller went away"); }
 
-bool is_handshake_problem(const error& e) { return e.reason == "generation_mismatch" || e.reason == "bad_handshake"; }
-
 }  // namespace
 
 error from_wire(const wire::failure& f) {
