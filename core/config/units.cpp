@@ -1,5 +1,7 @@
 #include <core/config/units.hpp>
 
+#include <core/base/units.hpp>
+
 #include <charconv>
 #include <cmath>
 #include <string>
@@ -7,7 +9,7 @@
 namespace caged::config {
 namespace {
 
-constexpr double ten_years = 10.0 * 366 * 86400;
+constexpr std::chrono::hours ten_years{10 * 366 * 24};
 
 error bad(std::string_view found, std::string_view expected, std::string action) {
   return fail(errc::invalid_argument, "invalid_amount",
@@ -27,33 +29,12 @@ bool take_number(std::string_view& text, double& value) {
 }  // namespace
 
 result<std::chrono::seconds> parse_duration(std::string_view text) {
-  const auto refuse = [&] {
-    return bad(text, "seconds (900) or a time like 15m, 1h30m, 2d", "Use s, m, h or d; a time is not negative.");
-  };
-  std::string_view rest = text;
-  double total = 0;
-  bool first = true;
-  while (first || !rest.empty()) {
-    double value = 0;
-    if (!take_number(rest, value)) return refuse();
-    if (rest.empty()) {
-      if (!first) return refuse();  // "1h30": thirty of what?
-      total = value;
-      break;
-    }
-    switch (rest.front()) {
-      case 's': total += value; break;
-      case 'm': total += value * 60; break;
-      case 'h': total += value * 3600; break;
-      case 'd': total += value * 86400; break;
-      default: return refuse();
-    }
-    rest.remove_prefix(1);
-    first = false;
-  }
-  if (total > ten_years) return bad(text, "at most ten years", "Use a shorter time.");
-  if (std::floor(total) != total) return bad(text, "whole seconds", "Round it.");
-  return std::chrono::seconds(static_cast<std::int64_t>(total));
+  const auto time = base::parse_duration(text);
+  if (!time) return bad(text, "seconds (900) or a time like 15m, 1h30m, 2d", "Use s, m, h or d; a time is not negative.");
+  if (*time > ten_years) return bad(text, "at most ten years", "Use a shorter time.");
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*time);
+  if (seconds != *time) return bad(text, "whole seconds", "Round it.");
+  return seconds;
 }
 
 result<std::int64_t> parse_size(std::string_view text, size_unit unit) {
