@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <boost/dll/shared_library.hpp>
-#include <boost/system/system_error.hpp>
 #include <cstring>
 #include <fstream>
 #include <mutex>
@@ -162,7 +161,7 @@ result<const caged_plugin_descriptor*> map_file(const fs::path& file) {
     // Symbols at once: a missing one is an error here, not a crash later. Local, and never deep-bound: a plugin must
     // share the host's and libcaged-sdk's statics, and nobody shall see the plugin's.
     library.load(file, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
-  } catch (const boost::system::system_error& e) {
+  } catch (const std::exception& e) {
     return mapping_error(file, loader_sentence(e.what()));
   }
   const std::lock_guard lock(mutex);

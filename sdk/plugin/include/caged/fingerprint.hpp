@@ -57,13 +57,14 @@
 #else
 #define CAGED_FP_ASIO "header-only"
 #endif
+#define CAGED_FP_CXX CAGED_FP_STRING(__cplusplus)
 #define CAGED_FP_JSON                                                                            \
   CAGED_FP_STRING(NLOHMANN_JSON_VERSION_MAJOR)                                                   \
   "." CAGED_FP_STRING(NLOHMANN_JSON_VERSION_MINOR) "." CAGED_FP_STRING(NLOHMANN_JSON_VERSION_PATCH)
 
 // The fingerprint of the translation unit that says it.
 #define CAGED_FINGERPRINT                                                                                       \
-  "sdk=" CAGED_SDK_VERSION ";cxx=" CAGED_FP_STRING(__cplusplus) ";compiler=" CAGED_FP_COMPILER                  \
+  "sdk=" CAGED_SDK_VERSION ";cxx=" CAGED_FP_CXX ";compiler=" CAGED_FP_COMPILER                  \
   ";stdlib=" CAGED_FP_STDLIB ";boost=" BOOST_LIB_VERSION ";asio=" CAGED_FP_ASIO ";json=" CAGED_FP_JSON          \
   ";sanitizer=" CAGED_FP_SANITIZER
 
