@@ -70,7 +70,7 @@ task<void> obey(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> ag
     co_return co_await process->resize(static_cast<int>(cols.get<std::int64_t>()), static_cast<int>(rows.get<std::int64_t>()));
   }
   if (type == "signal") {
-    json arguments{{"process", process->id()}, {"signal", message.value("signal", json(nullptr))}};
+    json arguments{{"id", process->id()}, {"signal", message.value("signal", json("SIGTERM"))}};
     auto done = co_await agent->request("process.signal", std::move(arguments));
     if (!done) co_return done.error();
     co_return result<void>{};

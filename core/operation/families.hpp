@@ -67,6 +67,9 @@ struct reached {
 };
 task<reached> reach(services* s, std::string id);
 
+// A row of the agent's process list as the API shows it.
+json process_to_api(const json& row);
+
 // A process's kept output, then what comes, then its exit, as stream items.
 std::shared_ptr<item_source> items_of(services* s, reached at, std::shared_ptr<sandbox::agent_process> process);
 

@@ -1,7 +1,7 @@
 // Processes started through the agent: look, signal, write, read again.
 #include <caged/base64.hpp>
 
-#include "core/operation/conversation.hpp"
+#include "core/base/time.hpp"
 #include "core/operation/families.hpp"
 #include "core/operation/schema.hpp"
 #include "core/sandbox/exec.hpp"
@@ -21,20 +21,20 @@ task<json> forward(services* s, call c, std::string agent_operation, json argume
 task<reply> list_all(services* s, call c) {
   auto rows = co_await forward(s, c, "process.list", json::object());
   if (!rows) co_return rows.error();
-  co_return answer(rows->value("processes", json::array()));
+  json shown = json::array();
+  for (const auto& row : rows->value("processes", json::array())) shown.push_back(process_to_api(row));
+  co_return answer(std::move(shown));
 }
 
 task<reply> get(services* s, call c) {
-  const auto wanted = c.arguments["process"].get<std::string>();
-  auto rows = co_await forward(s, c, "process.list", json::object());
-  if (!rows) co_return rows.error();
-  for (const auto& row : rows->value("processes", json::array()))
-    if (row.value("process", "") == wanted) co_return answer(row);
-  co_return fail(errc::not_found, "process_not_found", "there is no process \"" + wanted + "\"", "List them: GET …/processes.", "/process");
+  json arguments{{"id", c.arguments["process"]}};
+  auto row = co_await forward(s, c, "process.get", std::move(arguments));
+  if (!row) co_return row.error();
+  co_return answer(process_to_api(*row));
 }
 
 task<reply> signal(services* s, call c) {
-  json arguments{{"process", c.arguments["process"]}, {"signal", c.arguments.value("signal", "SIGTERM")}, {"tree", c.arguments.value("tree", false)}};
+  json arguments{{"id", c.arguments["process"]}, {"signal", c.arguments.value("signal", "SIGTERM")}};
   auto done = co_await forward(s, c, "process.signal", std::move(arguments));
   if (!done) co_return done.error();
   co_return reply{};
@@ -72,6 +72,16 @@ task<reply> output(services* s, call c) {
 
 }  // namespace
 
+// The environment stays out: it may hold what was given to this process in confidence.
+json process_to_api(const json& row) {
+  json shown{{"process_id", row.value("id", "")}, {"pid", row.value("pid", 0)}, {"argv", row.value("argv", json::array())}, {"cwd", row.value("cwd", "")},
+             {"tty", row.value("kind", "") == "pty"}, {"running", row.value("running", false)}, {"attached", row.value("readers", 0)},
+             {"output_bytes", row.value("output_bytes", 0)}, {"dropped_bytes", row.value("dropped_bytes", 0)}};
+  shown["started_at"] = base::format_time(row.value("started_unix_ms", std::int64_t{0}) * 1000);
+  shown["exit"] = row.contains("exit") ? sandbox::exit_body(row["exit"]) : json(nullptr);
+  return shown;
+}
+
 void add_process_operations(services& s) {
   const json process{{"type", "string"}, {"description", "The process_id that exec answered."}, {"minLength", 1}, {"maxLength", 128}};
   const json one = schema::input({{"id", sandbox_id()}, {"process", process}}, {"id", "process"});
@@ -80,8 +90,8 @@ void add_process_operations(services& s) {
   own(declare("process.list", "GET", "/v1/sandboxes/{id}/processes", scope::read, "Processes started through Caged", schema::input({{"id", sandbox_id()}}, {"id"}), list({{"type", "object"}})), "", list_all);
   own(declare("process.get", "GET", "/v1/sandboxes/{id}/processes/{process}", scope::read, "One process", one, {{"type", "object"}}), "", get);
 
-  auto info = declare("process.signal", "POST", "/v1/sandboxes/{id}/processes/{process}/signal", scope::sandbox, "Send a signal to a process",
-                      schema::input({{"id", sandbox_id()}, {"process", process}, {"signal", text("Name, as in SIGTERM (the default).")}, {"tree", flag("To everything it started, too.")}}, {"id", "process"}), nothing());
+  auto info = declare("process.signal", "POST", "/v1/sandboxes/{id}/processes/{process}/signal", scope::sandbox, "Send a signal to a process; SIGKILL ends its whole tree",
+                      schema::input({{"id", sandbox_id()}, {"process", process}, {"signal", text("Name, as in SIGTERM (the default).")}}, {"id", "process"}), nothing());
   info.success = 204;
   own(std::move(info), "command", signal);
   info = declare("process.stdin", "POST", "/v1/sandboxes/{id}/processes/{process}/stdin", scope::sandbox, "Write to a process's standard input",

@@ -1,3 +1,5 @@
+#include <set>
+
 #include "core/base/time.hpp"
 #include "core/operation/families.hpp"
 #include "core/operation/schema.hpp"
@@ -160,13 +162,16 @@ task<reply> ports(services* s, call c) {
   if (!at) co_return at.error();
   auto listed = co_await at->agent->request("ports.list", json::object());
   if (!listed) co_return listed.error();
+  // One row a port, whichever addresses it is listened on; the set of likely web servers is the reference's.
+  static const std::set<int> web{80, 3000, 4200, 5000, 5173, 8000, 8080, 8888};
+  std::set<int> open;
+  for (const auto& p : listed->value("ports", json::array())) open.insert(p.value("port", 0));
   json rows = json::array();
-  for (const auto& p : listed->value("ports", json::array())) {
-    json row = p;
-    row["preview_url"] = nullptr;
-    row["protected"] = false;
-    rows.push_back(std::move(row));
+  for (const int port : open) {
+    const auto seen = at->box->ports.try_emplace(port, base::now_us()).first->second;
+    rows.push_back({{"port", port}, {"protocol", web.contains(port) ? "http" : "tcp"}, {"preview_url", nullptr}, {"protected", false}, {"detected_at", base::format_time(seen)}});
   }
+  std::erase_if(at->box->ports, [&open](const auto& row) { return !open.contains(row.first); });
   co_return answer(std::move(rows));
 }
 

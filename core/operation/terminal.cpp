@@ -16,7 +16,7 @@ task<std::shared_ptr<sandbox::agent_process>> open_or_attach(services* s, reache
     if (a.contains("cols") && a.contains("rows")) (void)co_await handle->resize(a["cols"].get<int>(), a["rows"].get<int>());
     co_return handle;
   }
-  json arguments{{"cols", a.value("cols", 80)}, {"rows", a.value("rows", 24)}, {"cwd", a.value("cwd", "/workspace")}, {"env", {{"TERM", a.value("term", "xterm-256color")}}}};
+  json arguments{{"cols", a.value("cols", 80)}, {"rows", a.value("rows", 24)}, {"cwd", a.value("cwd", "/workspace")}, {"term", a.value("term", "xterm-256color")}};
   if (a.contains("command")) arguments["command"] = a["command"];
   else arguments["argv"] = {"/bin/sh", "-c", "[ -x /bin/bash ] && exec /bin/bash -l; exec /bin/sh -l"};
   const json told = arguments;
@@ -52,9 +52,9 @@ task<reply> sessions(services* s, call c) {
   if (!rows) co_return rows.error();
   json terminals = json::array();
   for (const auto& row : rows->value("processes", json::array())) {
-    if (!row.value("pty", false) || !row.value("running", false)) continue;
-    json one = row;
-    one["id"] = row.value("process", "");
+    if (row.value("kind", "") != "pty" || !row.value("running", false)) continue;
+    json one = process_to_api(row);
+    one["id"] = one["process_id"];
     terminals.push_back(std::move(one));
   }
   co_return answer(std::move(terminals));

@@ -31,7 +31,7 @@ task<void> collect(std::shared_ptr<agent_process> process, exec_outcome* o, std:
 }
 
 asio::awaitable<void> kill_tree(std::shared_ptr<agent_client> client, std::string id) {
-  json arguments{{"process", id}, {"signal", "SIGKILL"}, {"tree", true}};
+  json arguments{{"id", id}, {"signal", "SIGKILL"}};
   (void)co_await client->request("process.signal", std::move(arguments));
 }
 

@@ -12,8 +12,6 @@ namespace {
 constexpr auto destroy_limit = std::chrono::seconds(30);
 constexpr auto connect_limit = std::chrono::seconds(10);
 
-json error_json(const error& e) { return {{"reason", e.reason}, {"message", e.message}, {"action", e.action}}; }
-
 }  // namespace
 
 manager::manager(parts p)
@@ -314,8 +312,10 @@ asio::awaitable<void> manager::forget_when_lost(std::shared_ptr<live> l, std::sh
 void manager::on_notice(std::weak_ptr<live> weak, const std::string& type, json data) {
   auto l = weak.lock();
   if (!l) return;
-  if (type == "process.exit" && l->commands.contains(data.value("process", ""))) {
-    const std::string process = data["process"].get<std::string>();
+  if (type == "port_opened") l->ports.try_emplace(data.value("port", 0), base::now_us());
+  if (type == "port_closed") l->ports.erase(data.value("port", 0));
+  if (type == "process_exit" && l->commands.contains(data.value("id", ""))) {
+    const std::string process = data["id"].get<std::string>();
     auto finish = [](manager* m, std::shared_ptr<live> box, std::string id, json exit) -> asio::awaitable<void> {
       (void)co_await m->command_finished(box, std::move(id), std::move(exit));
     };

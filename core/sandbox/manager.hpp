@@ -38,6 +38,7 @@ struct live {
   std::chrono::steady_clock::time_point last_used = std::chrono::steady_clock::now();
   int calls = 0;                          // operations and streams under way; an idle sandbox has none
   bool watched = false;                   // watch_box runs for it
+  std::map<int, std::int64_t> ports;      // listened on inside → when it was first seen, Unix microseconds
   std::map<std::string, json> commands;   // by the agent's handle: started, their end not yet in the journal
 };
 
