@@ -180,6 +180,7 @@ void writer::run(callback<void> opened) {
         answer = current_exception_error(settings_.file, nullptr);
       }
     }
+    if (!work) lock = closed();  // whoever comes next may try
     opened(answer);
     while (true) {
       auto group = take();
