@@ -1,8 +1,10 @@
 #include "support.hpp"
 
 #include <cstdlib>
+#include <fcntl.h>
 #include <fstream>
 #include <iostream>
+#include <spawn.h>
 #include <sys/wait.h>
 
 namespace caged::vmm::jail::testing {
@@ -103,6 +105,78 @@ box_spec small_box(const std::string& id) {
 
 void accept_what_lacks(box_spec& spec) {
   if (::geteuid() != 0) spec.accept_missing = {"cgroup.memory", "cgroup.cpu", "cgroup.pids"};
+}
+
+std::unique_ptr<test_host> shared_jail::host_;
+std::unique_ptr<backend> shared_jail::jail_;
+std::vector<std::string> shared_jail::made_;
+
+void shared_jail::SetUpTestSuite() {
+  host_ = std::make_unique<test_host>();
+  jail_ = std::make_unique<backend>(*host_, test_config());
+  auto opened = host_->await(jail_->open());
+  if (!opened) throw std::runtime_error(describe(opened.error()));
+}
+
+void shared_jail::TearDownTestSuite() {
+  (void)host_->await(jail_->close());
+  jail_.reset();
+  host_.reset();
+}
+
+void shared_jail::TearDown() {
+  for (const auto& id : made_) {
+    auto gone = host_->await(jail_->destroy(id));
+    EXPECT_TRUE(gone || gone.error().code == errc::not_found) << describe(gone.error());
+  }
+  made_.clear();
+}
+
+box_info shared_jail::make(box_spec spec) {
+  made_.push_back(spec.id);
+  auto made = host_->await(jail_->make(spec));
+  if (!made) throw std::runtime_error(describe(made.error()));
+  return *made;
+}
+
+std::string shared_jail::output(const std::string& id, const std::string& command) {
+  auto r = run_in(*host_, *jail_, id, command);
+  return r ? r->output : "FAILED " + describe(r.error());
+}
+
+child_program::child_program(const std::vector<std::string>& argv) {
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("pipe");
+  posix_spawn_file_actions_t actions;
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+  std::vector<char*> words;
+  for (const auto& w : argv) words.push_back(const_cast<char*>(w.c_str()));
+  words.push_back(nullptr);
+  const int err = ::posix_spawn(&pid_, words[0], &actions, nullptr, words.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  ::close(ends[1]);
+  output_ = ends[0];
+  if (err != 0) pid_ = -1;
+}
+
+child_program::~child_program() {
+  kill_hard();
+  ::close(output_);
+}
+
+bool child_program::wait_ready() {
+  std::string text;
+  char c = 0;
+  while (text.find("ready") == std::string::npos && ::read(output_, &c, 1) == 1) text += c;
+  return text.find("ready") != std::string::npos;
+}
+
+void child_program::kill_hard() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+  pid_ = -1;
 }
 
 leftovers count_leftovers(const fs::path& data) {

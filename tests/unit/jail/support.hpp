@@ -9,6 +9,7 @@
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_future.hpp>
 #include <filesystem>
+#include <gtest/gtest.h>
 #include <string>
 #include <thread>
 
@@ -31,13 +32,20 @@ class test_host final : public host {
   // Runs the task on the loop; fails the program loudly after a minute.
   template <class T>
   result<T> await(task<T> work) {
-    auto done = asio::co_spawn(loop_, std::move(work), asio::use_future);
+    auto out = std::make_shared<std::optional<result<T>>>();
+    auto done = asio::co_spawn(loop_, keep(std::move(work), out), asio::use_future);
     if (done.wait_for(std::chrono::seconds(60)) != std::future_status::ready) throw std::runtime_error("a task of the jail hangs");
-    return done.get();
+    done.get();
+    return std::move(**out);
   }
   std::string logged() const;
 
  private:
+  template <class T>
+  static asio::awaitable<void> keep(task<T> work, std::shared_ptr<std::optional<result<T>>> out) {
+    out->emplace(co_await std::move(work));
+  }
+
   bool own_;
   std::filesystem::path data_;
   asio::io_context loop_;
@@ -64,6 +72,34 @@ result<command_result> run_in(test_host& h, vmm_backend& jail, const std::string
 box_spec small_box(const std::string& id);
 // Accepts missing cgroups where this process cannot have them (an ordinary user without delegation).
 void accept_what_lacks(box_spec& spec);
+
+// A jail that the tests of one suite share: preparing the template once is enough.
+class shared_jail : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite();
+  static void TearDownTestSuite();
+  void TearDown() override;  // destroys what the test made
+
+  static box_info make(box_spec spec);
+  static std::string output(const std::string& id, const std::string& command);
+
+  static std::unique_ptr<test_host> host_;
+  static std::unique_ptr<backend> jail_;
+  static std::vector<std::string> made_;
+};
+
+// Another process that runs until it is killed; says "ready" on its standard output first.
+class child_program {
+ public:
+  explicit child_program(const std::vector<std::string>& argv);
+  ~child_program();
+  bool wait_ready();
+  void kill_hard();
+
+ private:
+  pid_t pid_ = -1;
+  int output_ = -1;
+};
 
 // Things of which none may be left over.
 struct leftovers {

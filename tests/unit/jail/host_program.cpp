@@ -1,0 +1,25 @@
+// A host in a process of its own, to be killed: opens the jail on DATA, makes the boxes named, says "ready", waits.
+#include "support.hpp"
+
+#include <cstdio>
+#include <unistd.h>
+
+int main(int argc, char** argv) {
+  using namespace caged::vmm::jail::testing;
+  if (argc < 2) return 2;
+  test_host host{std::filesystem::path(argv[1])};
+  caged::vmm::jail::backend jail(host, test_config());
+  if (auto opened = host.await(jail.open()); !opened) {
+    std::fprintf(stderr, "%s\n", caged::describe(opened.error()).c_str());
+    return 3;
+  }
+  for (int i = 2; i < argc; ++i) {
+    if (auto made = host.await(jail.make(small_box(argv[i]))); !made) {
+      std::fprintf(stderr, "%s\n", caged::describe(made.error()).c_str());
+      return 4;
+    }
+  }
+  std::puts("ready");
+  std::fflush(stdout);
+  for (;;) ::pause();
+}
