@@ -99,7 +99,7 @@ void connection::shut() noexcept {
 
 void connection::close_if_idle() {
   asio::post(strand_, [self = shared_from_this()] {
-    if (self->idle_ && self->in_.empty()) self->shut();
+    if (self->idle_) self->shut();
   });
 }
 
@@ -263,7 +263,8 @@ asio::awaitable<void> connection::serve(parsed_head head) {
     hub_->log(log_level::error, "the handler of " + what + " threw something that is no std::exception");
   }
   hub_->exchanges.fetch_sub(1);
-  keep_ = keep_ && co_await ex->conclude(threw);
+  const bool may_stay = co_await ex->conclude(threw);
+  keep_ = keep_ && may_stay;
 }
 
 asio::awaitable<void> connection::linger() {
