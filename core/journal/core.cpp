@@ -62,7 +62,8 @@ void journal::core::place(event& e) const {
 void journal::core::begin_drain() {
   if (draining_) return;
   draining_ = true;
-  asio::co_spawn(strand_, drain(shared_from_this()), asio::detached);
+  // Posted: co_spawn() would begin at once when the caller runs on the strand, inside the lock.
+  asio::post(strand_, [self = shared_from_this()] { asio::co_spawn(self->strand_, drain(self), asio::detached); });
 }
 
 task<std::vector<event>> journal::core::append(std::vector<event> events, std::vector<caged::write> writes) {
