@@ -123,11 +123,13 @@ int parse_and_perform(int argc, char** argv, const serve_function& serve) {
 
 }  // namespace
 
+void command_set::add_global_flags(CLI::App& command) const { cli::add_global_flags(command, flags); }
+
 CLI::App* command_set::add(CLI::App& parent, const std::string& name, const std::string& summary,
                            const std::string& examples, action act, int failure_code) const {
   CLI::App* command = parent.add_subcommand(name, summary);
   if (!examples.empty()) command->footer("Examples:\n" + examples);
-  add_global_flags(*command, flags);
+  add_global_flags(*command);
   chosen_command& slot = chosen;
   command->callback([&slot, act = std::move(act), failure_code] {
     slot.act = act;
@@ -146,8 +148,8 @@ void declare_commands(CLI::App& root, const command_set& set) {
   root.footer(footer);
   root.require_subcommand(0, 1);
   root.set_help_flag("-h,--help", "Print this help");
-  root.set_version_flag("-v,--version", std::string(base::description()));
-  add_global_flags(root, set.flags);
+  root.set_version_flag("-v,--version", "caged " + std::string(base::version()));
+  set.add_global_flags(root);
   add_local_commands(root, set);
   for (CLI::App* parent : {&root, set.add_group(root, "sandboxes", "The commands about sandboxes, as a group")}) {
     add_lifecycle_commands(*parent, set);

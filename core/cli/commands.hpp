@@ -30,6 +30,8 @@ struct command_set {
   // A subcommand with the global flags, a text of examples under its help, and its action.
   CLI::App* add(CLI::App& parent, const std::string& name, const std::string& summary, const std::string& examples,
                 action act, int failure_code = 1) const;
+  // --json, --format, --api-url …
+  void add_global_flags(CLI::App& command) const;
   // A subcommand that only holds others.
   CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string& summary) const;
 };

@@ -144,6 +144,7 @@ void add_host_commands(CLI::App& root, const command_set& set) {
   add_keys(root, set);
   auto* plugins = root.add_subcommand("plugins", "List the server's plugins and their configuration schemas");
   plugins->require_subcommand(0, 1);
+  set.add_global_flags(*plugins);
   set.add(*plugins, "list", "List plugins: where from, what they offer and need", "  caged plugins list --json",
           [](session& s) { return get_and_show(s, "/v1/plugins", plugin_table); })
       ->alias("ls");

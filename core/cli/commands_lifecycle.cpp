@@ -130,7 +130,7 @@ void add_up(CLI::App& parent, const command_set& set, const std::string& name, f
 
 void add_lifecycle_commands(CLI::App& parent, const command_set& set) {
   add_up(parent, set, "up", file_policy::from_folder);
-  add_up(parent, set, "create", file_policy::only_when_named);
+  if (parent.get_name() == "sandboxes") add_up(parent, set, "create", file_policy::only_when_named);
 
   auto status = std::make_shared<std::string>();
   auto* list = set.add(parent, "list", "List sandboxes", "  caged ls\n  caged ls --status running --json",

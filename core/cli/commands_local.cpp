@@ -26,9 +26,8 @@ result<int> perform_serve(session& s, const serve_flags& f, const serve_function
   std::error_code failed;
   const auto whole = [&failed](const std::string& path) { return fs::absolute(path, failed).lexically_normal(); };
   if (!f.listen.empty()) {
-    // Through the same door as the file's value, so that it is held to the same form.
-    auto checked = config::parse_host_config("listen: " + json(f.listen).dump(), "--listen");
-    if (!checked) return checked.error();
+    auto checked = config::check_listen_address(f.listen);
+    if (!checked) return fail(errc::invalid_argument, "invalid_address", "--listen: " + checked.error().message, checked.error().action);
     host->listen = f.listen;
   }
   if (!f.data.empty()) host->data = whole(f.data);

@@ -170,7 +170,7 @@ void add_run_command(CLI::App& parent, const command_set& set) {
       parent, "run", "Run one command in a fresh sandbox: stream it, destroy the sandbox, exit with its code",
       "  caged run -- python3 -c 'print(1)'\n"
       "  caged run --repo . -- make test            a copy of this folder, its own tests\n"
-      "  caged run --network allowlist --allowlist pypi.org -- 'pip install x && pytest'\n"
+      "  caged run --network allowlist --allowlist example.org -- 'pip install x && pytest'\n"
       "  cat data | caged run -- sort > sorted\n"
       "  caged run -t -- bash                       with a terminal\n"
       "One word after -- is shell text; several are run as they are.\n"

@@ -152,9 +152,8 @@ result<host_config> parse_host_config(std::string_view text, std::string_view na
 
   host_config out;
   take_text(doc.root, "listen", out.listen);
-  if (!is_listen_address(out.listen)) {
-    return doc.wrong("/listen", "found '" + out.listen + "', expected ADDR:PORT with a port up to 65535",
-                     "Write for example 127.0.0.1:8080.");
+  if (auto ok = check_listen_address(out.listen); !ok) {
+    return doc.wrong("/listen", ok.error().message, ok.error().action);
   }
   if (doc.root.contains("data")) {
     out.data = doc.root["data"].get<std::string>();
@@ -178,6 +177,13 @@ result<host_config> parse_host_config(std::string_view text, std::string_view na
   if (auto ok = take_drain_time(doc, out); !ok) return ok.error();
   take_plugins(doc.root, out);
   return out;
+}
+
+result<void> check_listen_address(std::string_view text) {
+  if (is_listen_address(text)) return {};
+  return fail(errc::invalid_argument, "invalid_address",
+              "found '" + std::string(text.substr(0, 100)) + "', expected ADDR:PORT with a port up to 65535",
+              "Write for example 127.0.0.1:8080.");
 }
 
 result<host_config> load_host_config(const fs::path& file, const environment& env) {

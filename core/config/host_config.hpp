@@ -59,6 +59,9 @@ const json& host_config_schema();
 // `name` is what errors call the file. Errors: invalid_argument with file, line, path, found, expected.
 result<host_config> parse_host_config(std::string_view text, std::string_view name);
 
+// ADDR:PORT, [ADDR6]:PORT or NAME:PORT; else invalid_argument.
+result<void> check_listen_address(std::string_view text);
+
 // `file` empty: /etc/caged/config.yaml when there is one, else the defaults. Refuses a file that others may write.
 result<host_config> load_host_config(const std::filesystem::path& file, const environment& env);
 

@@ -66,7 +66,7 @@ result<void> sandbox_request::settle() {
   const bool lists = network_mode && *network_mode == "allowlist";
   if (lists && (!allowlist || allowlist->empty())) {
     return fail(errc::invalid_argument, "allowlist_missing", "network mode 'allowlist' is asked for, but no host is listed",
-                "List hosts ('--allowlist pypi.org' or 'allowed_hosts:'), or use mode full or none.", "/allowlist");
+                "List hosts ('--allowlist example.org' or 'allowed_hosts:'), or use mode full or none.", "/allowlist");
   }
   if (!lists && network_mode && allowlist && !allowlist->empty()) {
     return fail(errc::invalid_argument, "allowlist_unused",
