@@ -149,6 +149,12 @@ constexpr entry skeleton[] = {{"boot", 0755}, {"dev", 0755}, {"etc", 0755}, {"ho
   {"var/lib/dpkg", 0755}, {"var/lib/dpkg/info", 0755}, {"var/lib/dpkg/updates", 0755}, {"var/lib/dpkg/alternatives", 0755},
   {"var/lib/dpkg/triggers", 0755}, {"var/local", 0755}, {"var/log", 0755}, {"var/mail", 0755}, {"var/opt", 0755}, {"var/spool", 0755}, {"var/tmp", 01777}};
 
+// Folders of the layers that an ordinary user's box shall be able to write: there the host's folders belong to a user
+// that is not mapped, so that the box needs its own above them. Root's boxes see all of them as their root's.
+constexpr const char* opened_folders[] = {"usr/bin", "usr/sbin", "usr/lib", "usr/lib/x86_64-linux-gnu", "usr/lib/node_modules", "usr/lib/python3",
+  "usr/lib/python3/dist-packages", "usr/include", "usr/share", "usr/share/doc", "usr/share/man", "usr/share/man/man1", "usr/src", "usr/local",
+  "usr/local/bin", "usr/local/etc", "usr/local/include", "usr/local/lib", "usr/local/lib/node_modules", "usr/local/sbin", "usr/local/share", "usr/local/src"};
+
 struct builder {
   int root;
   std::uint32_t owner;
@@ -248,6 +254,13 @@ result<void> make_skeleton(int fs, const host_template& from, const std::string&
     b.folder(layers.get(), l.folder, 0755);
     b.folder(layers.get(), l.folder + "/upper", 0755);
     b.folder(layers.get(), l.folder + "/work", 0755);
+  }
+  if (owner == 0) {
+    std::error_code ec;
+    for (const std::string path : opened_folders) {
+      const auto slash = path.find('/');
+      if (std::filesystem::is_directory("/" + path, ec)) b.folder(layers.get(), path.substr(0, slash) + "/upper" + path.substr(slash), 0755);
+    }
   }
   b.file(layers.get(), "etc/upper/hostname", id + "\n");
   b.file(layers.get(), "etc/upper/hosts", "127.0.0.1 localhost " + id + "\n::1 localhost ip6-localhost ip6-loopback\n");

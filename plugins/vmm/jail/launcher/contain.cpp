@@ -143,6 +143,27 @@ void report_missing(int report, const step_failure& f) {
   if (::write(report, line.data(), line.size()) < 0) fail_step("launcher", "report a missing wall");
 }
 
+// A descriptor of the host's mount namespace cannot be cloned from inside this one. Its path leads to the same place in
+// our copy of the tree; that it is the same is looked at, because somebody may have renamed folders meanwhile.
+unique_fd reopen_here(int fd, const std::string& what) {
+  char path[4096];
+  const ssize_t n = ::readlink(("/proc/self/fd/" + std::to_string(fd)).c_str(), path, sizeof path - 1);
+  if (n <= 0) fail_step("mount", "find the path of " + what);
+  path[n] = '\0';
+  unique_fd here(must(::open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW), "mount", "open " + what + " again"));
+  struct stat there {}, now {};
+  must(::fstat(fd, &there), "mount", "look at " + what);
+  must(::fstat(here.get(), &now), "mount", "look at " + what);
+  if (there.st_dev != now.st_dev || there.st_ino != now.st_ino) fail_step("mount", "open " + what + " again: it was replaced", ESTALE);
+  return here;
+}
+
+detached_trees clone_trees_here(const launch_spec& spec, const handed_fds& fds) {
+  const unique_fd box = reopen_here(fds[static_cast<std::size_t>(handed::box_folder)].get(), "the box's folder");
+  const unique_fd agent = reopen_here(fds[static_cast<std::size_t>(handed::agent_program)].get(), "the agent's program");
+  return clone_trees(spec, box.get(), agent.get());
+}
+
 // agent -----------------------------------------------------------------------------------------------------------
 
 void open_null_stdio() {
@@ -208,8 +229,7 @@ void contain(const launch_spec& spec, handed_fds fds, detached_trees trees, int 
   must(::unshare(CLONE_NEWCGROUP), "cgroupns", "unshare the cgroup namespace");  // 3. its own cgroup is the root it sees
   must(::sethostname(spec.id.data(), spec.id.size()), "utsns", "set the host name");
   raise_loopback();                                // 4. a network with loopback, and nothing else in it
-  if (!trees.box) trees = clone_trees(spec, fds[static_cast<std::size_t>(handed::box_folder)].get(),
-                                      fds[static_cast<std::size_t>(handed::agent_program)].get());
+  if (!trees.box) trees = clone_trees_here(spec, fds);
   enter_root(spec, std::move(trees), missing);     // 5. no path leads to the host's files
   ::umask(022);
   agent_start start = arrange_descriptors(fds, report);  // 6. no descriptor leads to the host's files
