@@ -227,6 +227,17 @@ void connection::consumed(std::uint32_t number, std::size_t bytes) {
   flush();
 }
 
+void connection::call_again(std::uint32_t number) {
+  loop_.post([weak = weak_from_this(), number] {
+    const auto self = weak.lock();
+    if (!self) return;
+    const auto it = self->channels_.find(number);
+    if (it == self->channels_.end()) return;
+    const auto keep = it->second;
+    keep->handler->writable();
+  });
+}
+
 void connection::send_notice(std::string_view type, const json& data) {
   if (!agreed_ || lost_) return;
   // A host that does not read loses notices rather than making the agent grow.

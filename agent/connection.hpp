@@ -71,6 +71,8 @@ class connection : public std::enable_shared_from_this<connection> {
   void send_end(std::uint32_t number);
   void send_reset(std::uint32_t number, const wire::failure* why);
   void consumed(std::uint32_t number, std::size_t bytes);
+  // Calls the channel's writable() on a later turn of the loop, if it is still open then.
+  void call_again(std::uint32_t number);
   bool flushed() const noexcept { return out_.size() == out_done_; }
 
  private:
