@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <fcntl.h>
 #include <fstream>
+#include <grp.h>
 #include <iostream>
 #include <spawn.h>
 #include <sys/wait.h>
@@ -177,6 +178,34 @@ void child_program::kill_hard() {
   ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
+}
+
+std::string run_as_ordinary_user(const std::string& filter) {
+  constexpr uid_t nobody = 65534;
+  test_host host;
+  const auto home = host.data_dir() / "home";
+  fs::create_directories(home);
+  if (::chmod(host.data_dir().c_str(), 0755) != 0 || ::chown(home.c_str(), nobody, nobody) != 0) return "cannot prepare the user's folder";
+  const std::string self = fs::read_symlink("/proc/self/exe"), log = (home / "log").string();
+  const std::string tmp = "TMPDIR=" + home.string(), option = "--gtest_filter=" + filter;
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    const char* argv[] = {self.c_str(), option.c_str(), nullptr};
+    const char* env[] = {tmp.c_str(), "PATH=/usr/bin:/bin", nullptr};
+    if (::setgroups(0, nullptr) != 0 || ::setgid(nobody) != 0 || ::setuid(nobody) != 0 || ::chdir("/") != 0) ::_exit(99);
+    const int out = ::open(log.c_str(), O_CREAT | O_WRONLY, 0600);
+    ::dup2(out, 1);
+    ::dup2(out, 2);
+    ::execve(argv[0], const_cast<char* const*>(argv), const_cast<char* const*>(env));
+    ::_exit(98);
+  }
+  int status = -1;
+  if (::waitpid(pid, &status, 0) != pid) return "cannot wait";
+  std::ifstream in(log);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  // A run that passed nothing or skipped something is no pass.
+  const bool passed = WIFEXITED(status) && WEXITSTATUS(status) == 0 && text.find("[  PASSED  ]") != std::string::npos && text.find("SKIPPED") == std::string::npos && text.find("PASSED  ] 0 tests") == std::string::npos;
+  return passed ? std::string() : "status " + std::to_string(status) + "\n" + text;
 }
 
 leftovers count_leftovers(const fs::path& data) {

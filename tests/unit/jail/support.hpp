@@ -95,11 +95,15 @@ class child_program {
   ~child_program();
   bool wait_ready();
   void kill_hard();
+  pid_t pid() const { return pid_; }
 
  private:
   pid_t pid_ = -1;
   int output_ = -1;
 };
+
+// Runs this test program again, as user "nobody", with the filter. Empty when all passed; else what was printed.
+std::string run_as_ordinary_user(const std::string& filter);
 
 // Things of which none may be left over.
 struct leftovers {
