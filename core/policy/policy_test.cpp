@@ -92,6 +92,10 @@ int put_event(lua_State* state) {
   const json options = argument(state, 3, "event options");
   const event_type* known = gate ? find_gate(type) : find_fact(type);
   if (known == nullptr) return luaL_error(state, "'%s' is no %s of the catalogue", type.c_str(), gate ? "gate" : "fact");
+  for (const auto& field : known->fields) {  // {} in Lua is an empty list as well
+    const auto found = e.data.find(field.name);
+    if (field.type == "array" && found != e.data.end() && found->is_object() && found->empty()) *found = json::array();
+  }
   auto fits = check_event_data(*known, e.data);
   if (!fits) return luaL_error(state, "%s", fits.error().message.c_str());
   session.clock += 1;

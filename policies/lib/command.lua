@@ -167,7 +167,7 @@ end
 
 -- python -c, perl -e, node -e …, a script file, or code from standard input.
 local function enter_interpreter(step, how, subs, offset)
-  local argv, i = step.argv, 2
+  local argv, i, modules = step.argv, 2, nil
   step.language = how.language
   if how.language == "awk" then
     step.code = argv[2]
@@ -176,10 +176,14 @@ local function enter_interpreter(step, how, subs, offset)
   while argv[i] do
     local word = argv[i]
     local letters = match(word, "^%-(%a+)$")
-    if word == "--eval" or word == "--print" or (letters and how.flag ~= "" and find(letters, "[" .. how.flag .. "]") and not (how.language == "python" and sub(letters, 1, 1) == "m")) then
+    if (how.language == "perl" and find(word, "^%-[MIm].")) or (how.language == "ruby" and find(word, "^%-r.")) then
+      modules = (modules or "") .. word .. "\n"
+      i = i + 1
+    elseif word == "--eval" or word == "--print" or (letters and how.flag ~= "" and find(letters, "[" .. how.flag .. "]") and not (how.language == "python" and sub(letters, 1, 1) == "m")) then
       step.code = (step.code and step.code .. "\n" or "") .. (argv[i + 1] or "")
       step.runs = join(step.runs, steps_in_word(subs, i + 1, offset))
       i = i + 2
+      if modules then step.code, modules = modules .. step.code, nil end
       if how.language == "python" then return end
     elseif word == "-m" and how.language == "python" then
       step.module = argv[i + 1]

@@ -11,7 +11,7 @@ local function set(text)
 end
 
 M.well_known = {
-  npm = set [[react react-dom vue angular svelte next nuxt express koa fastify lodash underscore axios request chalk commander yargs
+  npm = set [[preact lodash-es koa-router chai-http react react-dom vue angular svelte next nuxt express koa fastify lodash underscore axios request chalk commander yargs
     typescript webpack rollup vite esbuild babel eslint prettier jest mocha chai vitest cypress playwright puppeteer moment dayjs date-fns uuid
     dotenv cors body-parser mongoose sequelize prisma redis ioredis socket.io ws graphql apollo-server rxjs redux zustand jquery bootstrap
     tailwindcss postcss autoprefixer sass less styled-components classnames three d3 electron nodemon pm2 ts-node cross-env rimraf glob minimist

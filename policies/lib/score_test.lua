@@ -1,0 +1,15 @@
+-- lib/score works on a policy's state; the trust policy is its real user.
+test("caps, repeats and consequences are kept over a restart", function(t)
+  local s = t.session { policy = "trust", args = { pause_below = 90, rules = { account_files = { points = 15, cap = 20 } } } }
+  local v = s.fact("command", { command = "cat /etc/shadow" })
+  t.deducted(v, "account_files", 15)
+  t.equal(v.kind, "pause")
+  s.restart()
+  v = s.fact("command", { command = "cat /etc/shadow" })
+  t.ok(not v.deductions, "counted twice within a minute")
+  v = s.fact("command", { command = "cat /etc/shadow" }, { after = 100 })
+  t.deducted(v, "account_files", 5)
+  t.equal(v.kind, "allow")
+  t.ok(not s.fact("command", { command = "cat /etc/shadow" }, { after = 100 }).deductions, "the cap does not hold")
+  t.equal(s.score(), 80)
+end)
