@@ -108,7 +108,8 @@ const attack table[] = {
            char to[512] = {};
            if (::readlink((std::string(dir) + "/" + e->d_name).c_str(), to, sizeof to - 1) <= 0) continue;
            if (to[0] == '/' && std::strncmp(to, "/dev/", 5) != 0 && std::strncmp(to, "/proc/", 6) != 0 && std::strncmp(to, "/workspace", 10) != 0 &&
-               std::strncmp(to, "/memfd:caged-env", 16) != 0 &&  // the box's own environment ::access(to, F_OK) != 0) return true;
+               std::strncmp(to, "/memfd:caged-env", 16) != 0 && /* the box's own environment */
+               ::access(to, F_OK) != 0) return true;
          }
        }
        return false;
