@@ -61,6 +61,9 @@ function(caged_add_plugin target)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
   if(CAGED_PLUGIN_OUTPUT_DIRECTORY)
     set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY "${CAGED_PLUGIN_OUTPUT_DIRECTORY}")
+    if(CAGED_PLUGIN_OUTPUT_DIRECTORY STREQUAL "${CMAKE_BINARY_DIR}/lib/caged/plugins")
+      set_property(GLOBAL APPEND PROPERTY CAGED_SHIPPED_PLUGINS ${target})  # CagedInstall installs them
+    endif()
   endif()
 
   if(TARGET caged_pch)

@@ -98,6 +98,11 @@ class plugin_host::registry : public service_finder {
   result<void> take(manifest m, fs::path file, json config, std::weak_ptr<const service_finder> self) {
     plugin_status status = m.status;
     status.path = file;
+    {
+      // A closed plugin may be loaded again.
+      const std::unique_lock lock(mutex);
+      std::erase_if(alive, [&](const auto& one) { return one->id() == m.id() && one->at() == stage::closed; });
+    }
     if (has(m.id())) {
       const error e = fail(errc::conflict, "plugin_name_taken",
                            "plugin " + (file.empty() ? m.id() : file.string()) + ": a plugin " + m.id() + " is loaded already",

@@ -172,6 +172,8 @@ TEST_F(Files, FindsServicesByNameOnlyWhileOpen) {
   ASSERT_TRUE(host_->close_all().has_value()) << "closing twice is closing once";
   EXPECT_EQ(host_->find<tool>(), nullptr);
   EXPECT_EQ(host_->list()[0].at, stage::closed);
+  EXPECT_TRUE(host_->load(module_path("good"), {}).has_value()) << "a closed plugin may be loaded again";
+  EXPECT_EQ(host_->list().size(), 1u);
 }
 
 TEST_F(Files, OneBadPluginDoesNotStopTheOthers) {
