@@ -45,8 +45,8 @@ namespace {
 class slice final : public byte_source {
  public:
   slice(std::shared_ptr<byte_source> from, std::uint64_t skip, std::uint64_t length)
-      : from_(std::move(from)), skip_(skip), left_(length) {}
-  std::optional<std::uint64_t> size() const override { return left_; }
+      : from_(std::move(from)), skip_(skip), left_(length), length_(length) {}
+  std::optional<std::uint64_t> size() const override { return length_; }
   task<std::string> read() override {
     while (left_ > 0) {
       auto piece = co_await from_->read();
@@ -67,6 +67,7 @@ class slice final : public byte_source {
  private:
   std::shared_ptr<byte_source> from_;
   std::uint64_t skip_, left_;
+  const std::uint64_t length_;
 };
 
 // Applies a Range header to an answer of known length. The status of the answer; 416 has no bytes.
@@ -102,6 +103,7 @@ task<void> service::send_bytes(context_ptr c, reply r) {
     co_return co_await send_error(c, e, 416);
   }
   // The first piece before the head: a source that cannot even begin is still an ordinary error.
+  const auto size = r.bytes->size();
   auto piece = co_await r.bytes->read();
   if (piece.has_error()) co_return piece.error();
   http::headers fields = std::move(r.headers);
@@ -109,7 +111,7 @@ task<void> service::send_bytes(context_ptr c, reply r) {
   // Content comes out of sandboxes: a browser that shows it must not run it in our origin.
   fields.emplace_back("Content-Security-Policy", "sandbox; default-src 'none'");
   for (const auto& field : c->extra) fields.push_back(field);
-  if (const auto size = r.bytes->size()) fields.emplace_back("Content-Length", std::to_string(*size));
+  if (size) fields.emplace_back("Content-Length", std::to_string(*size));
   else if (piece->empty()) fields.emplace_back("Content-Length", "0");
   if (status == 204 || status == 304) piece = std::string();
   auto sent = co_await c->exchange->start(status, std::move(fields));

@@ -49,7 +49,8 @@ json embedded(json schema, const std::string& prefix, json& components) {
 json body_schema(const operation_info& info, const json& input) {
   json out = input;
   json properties = json::object(), required = json::array();
-  for (const auto& [name, schema] : input.value("properties", json::object()).items())
+  const json all = input.value("properties", json::object());
+  for (const auto& [name, schema] : all.items())
     if (!in_path(info, name)) properties[name] = schema;
   for (const auto& name : input.value("required", json::array()))
     if (name.is_string() && !in_path(info, name.get<std::string>())) required.push_back(name);
