@@ -10,6 +10,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "options.hpp"
@@ -124,5 +125,10 @@ int run(int argc, char** argv) {
 
 }  // namespace
 }  // namespace caged::agent
+
+// The library's own handler brings 60 KiB of name demangling with it, to print what no one reads.
+namespace __gnu_cxx {
+void __verbose_terminate_handler() { ::abort(); }
+}  // namespace __gnu_cxx
 
 int main(int argc, char** argv) { return caged::agent::run(argc, argv); }

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 
-#include <cstdio>
 #include <cstdlib>
 
 #include "handle.hpp"
@@ -30,21 +29,25 @@ bool read_process(pid_t pid, process_row& out) {
   if (open == std::string::npos || close == std::string::npos || close + 2 >= text.size()) return false;
   out.pid = pid;
   out.name = text.substr(open + 1, close - open - 1);
-  unsigned long long user = 0, system = 0, start = 0;
-  long long child_user = 0, child_system = 0, pages = 0;
-  int parent = 0, session = 0;
-  char state = '?';
-  const int got = std::sscanf(text.c_str() + close + 2,
-                              "%c %d %*d %d %*d %*d %*u %*u %*u %*u %*u %llu %llu %lld %lld %*d %*d %*d %*d %llu %*u %lld",
-                              &state, &parent, &session, &user, &system, &child_user, &child_system, &start, &pages);
-  if (got != 9) return false;
+  // state ppid pgrp session …; numbered from 0 behind the name.
+  const char* at = text.c_str() + close + 2;
+  const char state = *at++;
+  std::int64_t field[22] = {};
+  int got = 1;
+  for (; got < 22; ++got) {
+    char* end = nullptr;
+    field[got] = std::strtoll(at, &end, 10);
+    if (end == at) break;
+    at = end;
+  }
+  if (got != 22) return false;
   out.state = state;
-  out.parent = parent;
-  out.session = session;
-  out.ticks = user + system;
-  out.children_ticks = static_cast<std::uint64_t>(child_user + child_system);
-  out.start_ticks = start;
-  out.resident_pages = static_cast<std::uint64_t>(pages);
+  out.parent = static_cast<pid_t>(field[1]);
+  out.session = static_cast<pid_t>(field[3]);
+  out.ticks = static_cast<std::uint64_t>(field[11] + field[12]);
+  out.children_ticks = static_cast<std::uint64_t>(field[13] + field[14]);
+  out.start_ticks = static_cast<std::uint64_t>(field[19]);
+  out.resident_pages = static_cast<std::uint64_t>(field[21]);
   return true;
 }
 

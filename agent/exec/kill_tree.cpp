@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <set>
@@ -29,8 +28,9 @@ std::uint64_t cookie_of(pid_t pid) {
   const std::string text = read_small("/proc/" + std::to_string(pid) + "/limits", 4096);
   const std::size_t line = text.find("Max realtime timeout");
   if (line == std::string::npos) return 0;
-  unsigned long long soft = 0, hard = 0;
-  return std::sscanf(text.c_str() + line + 20, "%llu %llu", &soft, &hard) == 2 ? hard : 0;
+  char* end = nullptr;
+  std::strtoull(text.c_str() + line + 20, &end, 10);  // soft
+  return std::strtoull(end, nullptr, 10);              // hard; "unlimited" reads as 0
 }
 
 }  // namespace

@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 
@@ -26,12 +25,16 @@ bool sees_whole_machine() {
 }
 
 double machine_busy_seconds() {
-  unsigned long long user = 0, nice = 0, system = 0, idle = 0, wait = 0, irq = 0, soft = 0, steal = 0;
   const std::string text = read_small("/proc/stat", 512);
-  if (std::sscanf(text.c_str(), "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &irq,
-                  &soft, &steal) < 4)
-    return 0;
-  return static_cast<double>(user + nice + system + irq + soft + steal) / ticks_per_second();
+  if (text.rfind("cpu ", 0) != 0) return 0;
+  // user nice system idle iowait irq softirq steal
+  std::uint64_t busy = 0;
+  char* at = const_cast<char*>(text.c_str()) + 4;
+  for (int field = 0; field < 8; ++field) {
+    const std::uint64_t value = std::strtoull(at, &at, 10);
+    if (field != 3 && field != 4) busy += value;
+  }
+  return static_cast<double>(busy) / ticks_per_second();
 }
 
 // A process that ends hands its time to the parent that waits for it, so the sum never goes back.

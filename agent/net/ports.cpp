@@ -3,7 +3,7 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string_view>
 
@@ -13,21 +13,32 @@ namespace caged::agent {
 namespace {
 
 constexpr std::size_t max_table = 4u << 20;
-constexpr const char* listen_state = "0A";
+constexpr std::string_view listen_state = "0A";
 
 // The kernel prints addresses as 32-bit words of host order.
 bool read_address(std::string_view hex, std::string& out) {
   if (hex.size() != 8 && hex.size() != 32) return false;
   unsigned char bytes[16];
   for (std::size_t word = 0; word * 8 < hex.size(); ++word) {
-    unsigned value = 0;
-    if (std::sscanf(std::string(hex.substr(word * 8, 8)).c_str(), "%8x", &value) != 1) return false;
+    const auto value = static_cast<std::uint32_t>(std::strtoul(std::string(hex.substr(word * 8, 8)).c_str(), nullptr, 16));
     std::memcpy(bytes + word * 4, &value, 4);
   }
   char text[INET6_ADDRSTRLEN];
   if (::inet_ntop(hex.size() == 8 ? AF_INET : AF_INET6, bytes, text, sizeof text) == nullptr) return false;
   out = text;
   return true;
+}
+
+std::vector<std::string> words(std::string_view line) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at < line.size();) {
+    at = line.find_first_not_of(' ', at);
+    if (at == std::string_view::npos) break;
+    const std::size_t end = std::min(line.find(' ', at), line.size());
+    out.emplace_back(line.substr(at, end - at));
+    at = end;
+  }
+  return out;
 }
 
 std::set<listening_port> look() {
@@ -42,16 +53,17 @@ std::set<listening_port> look() {
 void parse_listeners(const std::string& text, std::set<listening_port>& out) {
   for (std::size_t at = 0; at < text.size();) {
     const std::size_t end = std::min(text.find('\n', at), text.size());
-    const std::string line = text.substr(at, end - at);
+    const auto field = words(std::string_view(text).substr(at, end - at));
     at = end + 1;
-    char address[33] = "", state[3] = "";
-    unsigned port = 0, uid = 0;
-    if (std::sscanf(line.c_str(), " %*u: %32[0-9A-F]:%4x %*[0-9A-F]:%*x %2s %*s %*s %*s %u", address, &port, state, &uid) != 4)
-      continue;
+    // sl local_address rem_address st tx:rx tr:tm retrnsmt uid
+    if (field.size() < 8 || field[3] != listen_state) continue;
+    const std::size_t colon = field[1].find(':');
     listening_port row;
-    if (std::strcmp(state, listen_state) != 0 || port == 0 || !read_address(address, row.address)) continue;
+    if (colon == std::string::npos || !read_address(std::string_view(field[1]).substr(0, colon), row.address)) continue;
+    const auto port = std::strtoul(field[1].c_str() + colon + 1, nullptr, 16);
+    if (port == 0 || port > 65535) continue;
     row.port = static_cast<int>(port);
-    row.uid = uid;
+    row.uid = static_cast<std::uint32_t>(std::strtoul(field[7].c_str(), nullptr, 10));
     out.insert(std::move(row));
   }
 }
