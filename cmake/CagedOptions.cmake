@@ -9,6 +9,8 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_C_STANDARD 11)
 # One setting for programs and shared objects lets all of them share one precompiled header.
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+# Programs are compiled like shared objects: gcc ignores, and clang refuses, a header precompiled with another of the two.
+set(CMAKE_CXX_COMPILE_OPTIONS_PIE "-fPIC")
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 
 set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")

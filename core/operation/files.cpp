@@ -243,7 +243,7 @@ void add_file_operations(services& s) {
   own(declare("file.chmod", "POST", base + "/chmod", scope::sandbox, "Change a mode", input({{"id", id}, {"path", path}, {"mode", mode_schema()}}, {"id", "path", "mode"}), entry_schema()), "file_op", pass<"file.chmod">);
   own(declare("file.symlink", "POST", base + "/symlink", scope::sandbox, "Make a symbolic link", input({{"id", id}, {"target", text("What it points to.")}, {"path", path}}, {"id", "target", "path"}), entry_schema()), "file_op", pass<"file.symlink">);
 
-  const json matches = output({{"matches", list({})}, {"truncated", flag("There is more than `limit`.")}});
+  const json matches = output({{"matches", list(json::object())}, {"truncated", flag("There is more than `limit`.")}});
   info = declare("file.glob", "POST", base + "/glob", scope::read, "Find files by name", input({{"id", id}, {"pattern", text("As in src/**/*.cpp.")}, {"path", path}, {"limit", integer("Matches at most.", 1, 10000)}}, {"id", "pattern"}), matches);
   own(std::move(info), "", pass<"file.glob">);
   info = declare("file.search", "POST", base + "/search", scope::read, "Find text in files",
