@@ -171,7 +171,8 @@ int pattern_matcher::check_back_reference(int letter) const {
 
 const char* pattern_matcher::match_back_reference(const char* s, int letter) {
   const capture& c = captures_[static_cast<std::size_t>(check_back_reference(letter))];
-  const std::ptrdiff_t length = c.length == position_capture ? 0 : c.length;
+  if (c.length == position_capture) return nullptr;  // as in Lua: a position never repeats
+  const std::ptrdiff_t length = c.length;
   step(length + 1);
   if (end_ - s < length || std::memcmp(c.begin, s, static_cast<std::size_t>(length)) != 0) return nullptr;
   return s + length;

@@ -21,6 +21,16 @@ error bad_policy(const std::filesystem::path& file, std::string message, std::st
   return fail(errc::invalid_argument, "invalid_policy", file.string() + ": " + std::move(message), std::move(action));
 }
 
+// An empty Lua table says nothing about being a list; in a schema the type beside it does.
+void settle_empty_defaults(json& schema) {
+  if (!schema.is_structured()) return;
+  if (schema.is_object() && schema.value("type", json()) == json("array")) {
+    const auto value = schema.find("default");
+    if (value != schema.end() && value->is_object() && value->empty()) *value = json::array();
+  }
+  for (auto& part : schema) settle_empty_defaults(part);
+}
+
 bool valid_name(std::string_view name) {
   return !name.empty() && name.size() <= 64 &&
          name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-/") == std::string_view::npos;
@@ -182,6 +192,7 @@ result<void> policy_set::read_args(const policy_choice& choice, policy& p) {
                                      : to_json(state, -1, {16, 256 * 1024});
   lua_pop(state, 1);
   if (!schema) return bad_policy(p.info.file, "args: " + schema.error().message, "args is a JSON Schema written as a table");
+  settle_empty_defaults(*schema);
   auto compiled = json_schema::compile(*schema);
   if (!compiled) return in_file(p.info.file, compiled.error());
   p.info.args_schema = *schema;

@@ -62,6 +62,7 @@ bool reader::at_end_mark(std::string_view end, script& out) {
   }
   if (done()) {
     out.complete = false;
+    state_.broken = true;
     return true;
   }
   if (end == ")") return take(")");

@@ -86,6 +86,7 @@ class reader {
   shared_state& state_;
   int depth_;
   std::size_t at_ = 0;
+  int nesting_ = 0;  // of ${…} within ${…}, which needs no inner reader
   std::vector<here_document> waiting_;
 };
 

@@ -209,7 +209,17 @@ void reader::read_dollar(raw_word& w, command& c, bool quoted) {
     at_ += 2;
     return add_substitution(w, c, quoted);
   }
-  if (next == '{') return read_braced_parameter(w, c, quoted);
+  if (next == '{') {
+    if (nesting_ >= limits_.depth) {
+      state_.broken = true;
+      at_ = text_.size();
+      return;
+    }
+    ++nesting_;
+    read_braced_parameter(w, c, quoted);
+    --nesting_;
+    return;
+  }
   const std::size_t begin = at_++;
   if (name_start(peek())) {
     while (name_char(peek())) ++at_;

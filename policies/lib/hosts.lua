@@ -143,15 +143,38 @@ local classes = {
 }
 local metadata_names = { ["metadata.google.internal"] = true, ["metadata"] = true, ["instance-data"] = true, ["instance-data.ec2.internal"] = true }
 
+-- The blocks as numbers, read once.
+local v4_classes, v6_classes = {}, {}
+for _, entry in ipairs(classes) do
+  local base, bits = match(entry[1], "^(.+)/(%d+)$")
+  local v4 = M.ipv4(base)
+  local list = v4 and v4_classes or v6_classes
+  list[#list + 1] = { v4 or M.ipv6(base), tonumber(bits), entry[2] }
+end
+
+local function class_of_v4(number)
+  for i = 1, #v4_classes do
+    local c = v4_classes[i]
+    if v4_within(number, c[1], c[2]) then return c[3] end
+  end
+end
+
 -- "metadata", "loopback", "private", "link-local", "multicast", "reserved", "unspecified"; nil for public addresses and names.
 function M.class(address)
   address = M.normal(address)
   if metadata_names[address] then return "metadata" end
   if address == "localhost" or find(address, "%.localhost$") then return "loopback" end
   if find(address, "^[%d%.]+$") == nil and not find(address, ":", 1, true) then return nil end
-  for i = 1, #classes do
-    if M.in_cidr(address, classes[i][1]) then return classes[i][2] end
+  local v4 = M.ipv4(address)
+  if v4 then return class_of_v4(v4) end
+  local v6 = M.ipv6(address)
+  if not v6 then return nil end
+  for i = 1, #v6_classes do
+    local c = v6_classes[i]
+    if v6_within(v6, c[1], c[2]) then return c[3] end
   end
+  local inner = mapped(v6)
+  return inner and class_of_v4(inner)
 end
 
 function M.is_address(host) return M.ipv4(host) ~= nil or M.ipv6(host) ~= nil end

@@ -86,7 +86,20 @@ local function check_evidence(event, ctx, step, out)
   return out
 end
 
+-- Programs whose arguments say nothing about trust: what they write and read is seen as file operations.
+local inert = {}
+for name in string.gmatch([[cc gcc g++ c++ clang clang++ cc1 cc1plus collect2 as ld ld.bfd ld.gold lld mold ar ranlib strip nm objcopy make gmake ninja cmake ctest
+  rustc rustdoc compile link asm tsc ls pwd true false test [ sleep date uname expr basename dirname mkdir rmdir wc hostname seq nproc ccache sccache
+  ldd pkg-config llvm-ar libtool automake autoconf m4 bison flex protoc]], "%S+") do
+  inert[name] = true
+end
+
 local function on_command(event, ctx)
+  local argv = event.argv
+  if argv and event.source == "exec" and not ctx.state.downloaded then
+    local first = argv[1]
+    if first and inert[match(first, "[^/]+$") or first] and (event.uid or 0) ~= 0 then return nil end
+  end
   local analysis = command.of_event(event)
   local out
   local found = findings.of(analysis, ctx.args)
@@ -148,6 +161,10 @@ local function check_read(event, ctx, path)
   return hit(event, ctx, "secret_read", reader .. " reads " .. path, path)
 end
 
+-- Beginnings of the paths where a change can matter by its place alone.
+local watched = { ["/usr/"] = true, ["/bin/"] = true, ["/sbin"] = true, ["/lib/"] = true, ["/lib6"] = true, ["/lib3"] = true, ["/libx"] = true, ["/boot"] = true,
+  ["/etc/"] = true, ["/root"] = true, ["/home"] = true, ["/var/"] = true }
+
 local function check_change(event, ctx, path, operation)
   local out
   local mode = event.mode
@@ -155,10 +172,12 @@ local function check_change(event, ctx, path, operation)
     out = note(out, hit(event, ctx, "setuid", path, path))
   end
   if operation == "chmod" and not paths.is_system(path) then return out end
+  local place = sub(path, 1, 5)
   if event.exe and (operation == "create" or operation == "write") then
     local writer = command.base(event.exe)
     if command.downloaders[writer] and writer ~= "rsync" and writer ~= "scp" then push(ctx.state, "downloaded", path, 32) end
   end
+  if not watched[place] and sub(path, 1, 1) == "/" and not find(path, "/.ssh/", 1, true) then return out end
   if find(path, "/.ssh/authorized_keys", 1, true) then return note(out, hit(event, ctx, "persistence", "SSH access: " .. path, path)) end
   if find(path, "/%.ssh/id_[%w]+$") and operation == "create" then return note(out, hit(event, ctx, "keys_made", path, path)) end
   local kind = paths.persistence(path)
@@ -203,17 +222,40 @@ local miner_ports = { [3333] = true, [4444] = true, [5555] = true, [7777] = true
 local miner_pools = { "**.nanopool.org", "**.minexmr.com", "**.supportxmr.com", "**.moneroocean.stream", "**.nicehash.com", "**.f2pool.com", "**.2miners.com",
   "**.hashvault.pro", "**.ethermine.org", "**.miningpoolhub.com", "**.unmineable.com", "**.herominers.com" }
 
+-- What is known of a host and port from the arguments alone; asked for the same few hosts again and again.
+local host_cache, host_count = {}, 0
+local function known_host(args, host, port)
+  local key = port and host .. ":" .. port or host
+  local known = host_cache[key]
+  if known == nil then
+    known = hosts.is_well_known(host) or args.known_hosts ~= nil and hosts.match_any(args.known_hosts, host, port) ~= nil
+    if host_count >= 500 then host_cache, host_count = {}, 0 end
+    host_cache[key], host_count = known, host_count + 1
+  end
+  return known
+end
+local class_cache, class_count = {}, 0
+local function address_class(address)
+  local class = class_cache[address]
+  if class == nil then
+    class = hosts.class(address) or false
+    if class_count >= 500 then class_cache, class_count = {}, 0 end
+    class_cache[address], class_count = class, class_count + 1
+  end
+  return class or nil
+end
+
 local function on_network(event, ctx)
   local host = event.host and event.host ~= "" and event.host or event.address or ""
   if host == "" then return nil end
   host = hosts.normal(host)
   local args, state, out = ctx.args, ctx.state, nil
-  local known = hosts.is_well_known(host) or args.known_hosts and hosts.match_any(args.known_hosts, host, event.port)
+  local known = known_host(args, host, event.port)
   if not known then
     local allowed = ctx.session and ctx.session.allowed_hosts
     known = allowed ~= nil and hosts.match_any(allowed, host, event.port) ~= nil
   end
-  local class = hosts.class(event.address or host) or hosts.class(host)
+  local class = address_class(event.address or host) or address_class(host)
   if class == "loopback" then return nil end
   if class and not known then
     out = note(out, hit(event, ctx, "inner_address", class .. " address " .. host, class))
