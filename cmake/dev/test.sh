@@ -42,34 +42,35 @@ phase_ctest() {
 
 # The unit and contract suites under a sanitizer; only what they need is built.
 phase_sanitizer() {
-  local preset="$1" start=$SECONDS targets
+  local preset="$1" start=$SECONDS
   configured "$preset" || return 0
-  targets="$(suite_targets "$preset")"
-  # shellcheck disable=SC2086
-  built "$preset" "$preset" $targets || return 0
+  list_suite "$preset"
+  if [ ! -s "$report/$preset.outputs" ]; then record "$preset" 1 1 0 "no unit or contract test exists"; return 0; fi
+  # shellcheck disable=SC2046
+  built "$preset" "$preset" $(xargs <"$report/$preset.outputs") || return 0
   export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1"
   export UBSAN_OPTIONS="print_stacktrace=1" TSAN_OPTIONS="second_deadlock_stack=1:halt_on_error=1"
-  selection+=(-L '^(unit|contract)$')
-  run_ctest "$preset" "$preset" "$start"
-  unset 'selection[-1]' 'selection[-1]'
+  run_ctest "$preset" "$preset" "$start" -L '^(unit|contract)$' -E "^($(paste -sd '|' "$report/$preset.scripts"))\$"
 }
 
-# Every fuzz_* program for some seconds, on its corpus in tests/fuzz/<name>/corpus where there is one. The findings of
-# former runs stay in that corpus, so a crash once found is tried first for ever after.
+# Every fuzz program (fuzz_X or X_fuzz) for some seconds, on its corpus in tests/fuzz/X/corpus where there is one. What
+# it learns stays in the build folder; a crasher that is added to the corpus is tried first for ever after.
 phase_fuzz() {
-  local start=$SECONDS target targets corpus seeds failed=0 count=0
+  local start=$SECONDS target targets name corpus failed=0 count=0
   configured fuzz || return 0
-  targets="$(ninja -C build-fuzz -t targets all | sed -n 's/^\(fuzz_[a-z0-9_]*\): .*/\1/p' | sort -u)"
-  [ -n "$targets" ] || { record fuzz 1 1 $((SECONDS - start)) "no fuzz_* target exists"; return 0; }
+  targets="$(ninja -C build-fuzz -t targets all | grep -oE '^(fuzz_[a-z0-9_]+|[a-z0-9_]+_fuzz): phony' \
+    | cut -d: -f1 | sort -u)"
+  [ -n "$targets" ] || { record fuzz 1 1 $((SECONDS - start)) "no fuzz target exists"; return 0; }
   # shellcheck disable=SC2086
   built fuzz fuzz $targets || return 0
   for target in $targets; do
     count=$((count + 1))
-    seeds="tests/fuzz/${target#fuzz_}/corpus"
+    name="${target#fuzz_}"
+    name="${name%_fuzz}"
     corpus="build-fuzz/corpus/$target"
     mkdir -p "$corpus"
     say "fuzz: $target, $fuzz_seconds s"
-    if ! run_fuzzer "$target" "$corpus" "$seeds" >"$report/$target.log" 2>&1; then
+    if ! run_fuzzer "$target" "$corpus" "tests/fuzz/$name" >"$report/$target.log" 2>&1; then
       failed=$((failed + 1))
       tail -n 40 "$report/$target.log" >&2
       printf 'FAILED fuzz: %s (input kept in %s)\n' "$target" "$report" | tee -a "$report/failures" >&2
@@ -80,20 +81,27 @@ phase_fuzz() {
 
 # ---- how a phase does its work
 
+# run_fuzzer TARGET CORPUS SOURCE_FOLDER
 run_fuzzer() {
-  local program seeds=()
+  local program seeds=() dictionary
   program="$(find build-fuzz -type f -name "$1" -perm -u+x | head -n 1)"
   [ -n "$program" ] || { echo "the program $1 was not built"; return 1; }
-  [ ! -d "$3" ] || seeds=("$3")
+  [ ! -d "$3/corpus" ] || seeds+=("$3/corpus")
+  for dictionary in "$3"/*.dict; do [ ! -f "$dictionary" ] || seeds+=("-dict=$dictionary"); done
   timeout -k 5 $((fuzz_seconds + 60)) "$program" -max_total_time="$fuzz_seconds" -timeout=10 -rss_limit_mb=2048 \
     -print_final_stats=1 -artifact_prefix="$report/$1-" "$2" "${seeds[@]}"
 }
 
+# run_ctest PRESET PHASE START [CTEST-OPTION…]
 run_ctest() {
-  local preset="$1" name="$2" start="$3" log="$report/$2.log" status=0 totals
+  local preset="$1" name="$2" start="$3" log="$report/$2.log" status=0 totals around=()
+  shift 3
+  # gcc 12's ThreadSanitizer refuses the address space layout that newer kernels choose at random.
+  [ "$preset" != tsan ] || around=(setarch "$(uname -m)" -R)
   say "testing $name"
-  ctest --test-dir "$(preset_folder "$preset")" --parallel "$jobs" --output-on-failure --no-tests=error \
-    --output-junit "$report/$name.xml" "${selection[@]}" 2>&1 | tee "$log" || status=$?
+  # Benchmarks are `./dev bench`; the fuzzers have a phase of their own.
+  "${around[@]}" ctest --test-dir "$(preset_folder "$preset")" --parallel "$jobs" --output-on-failure --no-tests=error \
+    -LE '^(bench|fuzz)$' --output-junit "$report/$name.xml" "${selection[@]}" "$@" 2>&1 | tee "$log" || status=$?
   totals="$(sed -n 's/^.*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*$/\2 \1/p' "$log" | tail -n 1)"
   if [ -z "$totals" ]; then totals="1 1"; fi
   # ctest also fails for a test that could not run at all: never call that a success.
@@ -127,12 +135,18 @@ built() {
   return 1
 }
 
-# The programs behind ctest's unit and contract entries (a test of caged_test is named as its target).
-suite_targets() {
-  ctest --test-dir "$(preset_folder "$1")" --show-only=json-v1 -L '^(unit|contract)$' \
-    | jq -r '.tests[].name' | sort -u >"$report/$1.names"
-  ninja -C "$(preset_folder "$1")" -t targets all | sed -n 's/^\([A-Za-z0-9_-]*\): phony$/\1/p' | sort -u \
-    | comm -12 "$report/$1.names" - | xargs
+# Of ctest's unit and contract entries: those that are no programs of this build (scripts and sub-builds, which run once,
+# in the release phase), and the files of the build that the others' command lines name, which Ninja takes as targets.
+list_suite() {
+  local folder
+  folder="$root/$(preset_folder "$1")"
+  ctest --test-dir "$folder" --show-only=json-v1 -L '^(unit|contract)$' >"$report/$1.json"
+  jq -r --arg folder "$folder/" '.tests[] | select(.command[0] // "" | startswith($folder) | not) | .name' \
+    "$report/$1.json" | sort -u >"$report/$1.scripts"
+  jq -r --arg folder "$folder/" '.tests[] | select(.command[0] // "" | startswith($folder)) | .command[]
+    | select(startswith($folder)) | ltrimstr($folder)' "$report/$1.json" | sort -u >"$report/$1.words"
+  ninja -C "$folder" -t targets all | sed 's/: [a-zA-Z_]*$//; s/: .*$//' | sort -u \
+    | comm -12 "$report/$1.words" - >"$report/$1.outputs"
 }
 
 # A real OpenAPI validator is a Python package that Debian lacks; it gets an environment of its own. Where it cannot

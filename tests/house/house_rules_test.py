@@ -99,6 +99,10 @@ class HouseRules(unittest.TestCase):
         self.assert_refused("docs/x.md", "see /work" + "/main/x\n", "machine")
         self.assert_refused("dev", "pip --index-url https://py" + "pi.org/simple\n", "registry")
 
+    def test_policies_may_name_registries_but_no_machine(self):
+        self.assert_fine("policies/lib/hosts.lua", "-- py" + "pi.org\n")
+        self.assert_refused("policies/lib/hosts.lua", "-- /work" + "/main/x\n", "machine")
+
     def test_plugin_names(self):
         self.write("plugins/vmm/jail/jail.cpp", JAIL)
         self.assert_refused("plugins/vmm/jail/CMakeLists.txt", "add_library(jail x.cpp)\n", "caged_vmm_jail")
