@@ -102,6 +102,9 @@ TEST_F(jail_adopt, refuses_a_second_host_on_one_folder) {
   auto opened = host.await(second.open());
   ASSERT_FALSE(opened);
   EXPECT_EQ(opened.error().reason, "data_folder_in_use");
+  first.kill_hard();
+  ASSERT_TRUE(host.await(second.open())) << "the folder is free again";
+  ASSERT_TRUE(host.await(second.close()));  // also removes the killed host's empty cgroups
 }
 
 // Killed at any moment, a host leaves boxes that the next one can account for.
