@@ -1,10 +1,10 @@
 #include "core/base/file.hpp"
 
-#include <caged/random.hpp>
-#include <cerrno>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <caged/random.hpp>
+#include <cerrno>
 #include <utility>
 
 namespace caged::base {
@@ -28,7 +28,8 @@ class descriptor {
 error failed(const char* doing, const fs::path& path) {
   const int err = errno;
   return errno_error(err, std::string(doing) + " " + path.string(),
-                     err == ENOSPC || err == EDQUOT ? "Free space on that file system." : "Check that the server's user may write there.");
+                     err == ENOSPC || err == EDQUOT ? "Free space on that file system."
+                                                    : "Check that the server's user may write there.");
 }
 
 result<void> write_all(int fd, std::string_view content, const fs::path& path) {

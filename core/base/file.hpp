@@ -1,11 +1,11 @@
 // Small files of the host's own, read whole and replaced whole.
 #pragma once
 
+#include <sys/types.h>
 #include <caged/result.hpp>
 #include <filesystem>
 #include <string>
 #include <string_view>
-#include <sys/types.h>
 
 namespace caged::base {
 

@@ -1,11 +1,11 @@
 #include "core/base/log.hpp"
 
-#include <atomic>
-#include <caged/json.hpp>
-#include <cerrno>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
+#include <atomic>
+#include <caged/json.hpp>
+#include <cerrno>
 
 #include "core/base/time.hpp"
 
@@ -14,11 +14,15 @@ namespace {
 
 spdlog::level::level_enum to_spdlog(log_level level) {
   switch (level) {
-    case log_level::debug: return spdlog::level::debug;
-    case log_level::warn: return spdlog::level::warn;
-    case log_level::error: return spdlog::level::err;
+    case log_level::debug:
+      return spdlog::level::debug;
+    case log_level::warn:
+      return spdlog::level::warn;
+    case log_level::error:
+      return spdlog::level::err;
     case log_level::info:
-    case log_level::unset: break;
+    case log_level::unset:
+      break;
   }
   return spdlog::level::info;
 }
@@ -145,17 +149,23 @@ result<log_level> parse_log_level(std::string_view text) {
   if (text == "info") return log_level::info;
   if (text == "warn" || text == "warning") return log_level::warn;
   if (text == "error") return log_level::error;
-  return fail(errc::invalid_argument, "invalid_log_level", "the log level \"" + escape_controls(text.substr(0, 64)) + "\" is not known",
+  return fail(errc::invalid_argument, "invalid_log_level",
+              "the log level \"" + escape_controls(text.substr(0, 64)) + "\" is not known",
               "Use debug, info, warn or error.");
 }
 
 std::string_view to_string(log_level level) noexcept {
   switch (level) {
-    case log_level::debug: return "debug";
-    case log_level::info: return "info";
-    case log_level::warn: return "warn";
-    case log_level::error: return "error";
-    case log_level::unset: break;
+    case log_level::debug:
+      return "debug";
+    case log_level::info:
+      return "info";
+    case log_level::warn:
+      return "warn";
+    case log_level::error:
+      return "error";
+    case log_level::unset:
+      break;
   }
   return "unset";
 }

@@ -1,10 +1,10 @@
 #include "core/base/paths.hpp"
 
+#include <pwd.h>
+#include <unistd.h>
 #include <array>
 #include <cstdlib>
-#include <pwd.h>
 #include <string>
-#include <unistd.h>
 #include <vector>
 
 namespace caged::base {
@@ -25,8 +25,8 @@ fs::path home_dir() {
   std::vector<char> buffer(16384);
   passwd entry{};
   passwd* found = nullptr;
-  if (::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr && found->pw_dir != nullptr &&
-      found->pw_dir[0] == '/')
+  if (::getpwuid_r(::geteuid(), &entry, buffer.data(), buffer.size(), &found) == 0 && found != nullptr &&
+      found->pw_dir != nullptr && found->pw_dir[0] == '/')
     return found->pw_dir;
   return "/";
 }

@@ -14,7 +14,8 @@ constexpr std::int64_t earliest = -62167219200000000;  // 0000-01-01
 constexpr std::int64_t latest = 253402300799999999;    // 9999-12-31T23:59:59.999999
 
 error invalid(std::string_view text) {
-  return fail(errc::invalid_argument, "invalid_time", "\"" + std::string(text.substr(0, 64)) + "\" is not a point in time",
+  return fail(errc::invalid_argument, "invalid_time",
+              "\"" + std::string(text.substr(0, 64)) + "\" is not a point in time",
               "Write RFC 3339, for example 2026-01-31T09:08:07Z or 2026-01-31T10:08:07.5+01:00.");
 }
 
@@ -63,9 +64,7 @@ int fraction_us(scanner& in) {
 
 }  // namespace
 
-std::int64_t now_us() noexcept {
-  return duration_cast<microseconds>(system_clock::now().time_since_epoch()).count();
-}
+std::int64_t now_us() noexcept { return duration_cast<microseconds>(system_clock::now().time_since_epoch()).count(); }
 
 std::string format_time(std::int64_t time_us) {
   const sys_time<microseconds> t{microseconds(std::clamp(time_us, earliest, latest))};
@@ -73,10 +72,11 @@ std::string format_time(std::int64_t time_us) {
   const year_month_day date{day};
   const hh_mm_ss clock{t - day};
   std::array<char, 64> out{};
-  const int n = std::snprintf(out.data(), out.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%06dZ", static_cast<int>(date.year()),
-                              static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
-                              static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
-                              static_cast<int>(clock.seconds().count()), static_cast<int>(clock.subseconds().count()));
+  const int n =
+      std::snprintf(out.data(), out.size(), "%04d-%02u-%02uT%02d:%02d:%02d.%06dZ", static_cast<int>(date.year()),
+                    static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()),
+                    static_cast<int>(clock.hours().count()), static_cast<int>(clock.minutes().count()),
+                    static_cast<int>(clock.seconds().count()), static_cast<int>(clock.subseconds().count()));
   return {out.data(), static_cast<std::size_t>(n)};
 }
 

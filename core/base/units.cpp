@@ -13,14 +13,23 @@ struct unit {
   double factor;
 };
 
-constexpr std::array time_units{unit{"us", 1},   unit{"ms", 1e3},   unit{"s", 1e6},     unit{"m", 60e6},
+constexpr std::array time_units{unit{"us", 1},     unit{"ms", 1e3},   unit{"s", 1e6},    unit{"m", 60e6},
                                 unit{"min", 60e6}, unit{"h", 3600e6}, unit{"d", 86400e6}};
 constexpr double ki = 1024;
-constexpr std::array size_units{
-    unit{"", 1},           unit{"b", 1},            unit{"k", ki},           unit{"kib", ki},
-    unit{"kb", 1e3},       unit{"m", ki * ki},      unit{"mib", ki * ki},    unit{"mb", 1e6},
-    unit{"g", ki * ki * ki}, unit{"gib", ki * ki * ki}, unit{"gb", 1e9},     unit{"t", ki * ki * ki * ki},
-    unit{"tib", ki * ki * ki * ki}, unit{"tb", 1e12}};
+constexpr std::array size_units{unit{"", 1},
+                                unit{"b", 1},
+                                unit{"k", ki},
+                                unit{"kib", ki},
+                                unit{"kb", 1e3},
+                                unit{"m", ki* ki},
+                                unit{"mib", ki* ki},
+                                unit{"mb", 1e6},
+                                unit{"g", ki* ki* ki},
+                                unit{"gib", ki* ki* ki},
+                                unit{"gb", 1e9},
+                                unit{"t", ki* ki* ki* ki},
+                                unit{"tib", ki* ki* ki* ki},
+                                unit{"tb", 1e12}};
 constexpr double longest_us = 100.0 * 365.25 * 86400e6;
 
 std::string lower(std::string_view text) {
@@ -39,8 +48,10 @@ std::string_view trim(std::string_view text) {
 bool take_number(std::string_view& text, double& value) {
   const std::size_t end = text.find_first_not_of("0123456789.");
   const std::string_view digits = text.substr(0, end);
-  const auto [stop, err] = std::from_chars(digits.data(), digits.data() + digits.size(), value, std::chars_format::fixed);
-  if (err != std::errc{} || stop != digits.data() + digits.size() || digits.front() == '.' || digits.back() == '.') return false;
+  const auto [stop, err] =
+      std::from_chars(digits.data(), digits.data() + digits.size(), value, std::chars_format::fixed);
+  if (err != std::errc{} || stop != digits.data() + digits.size() || digits.front() == '.' || digits.back() == '.')
+    return false;
   text.remove_prefix(digits.size());
   return true;
 }
@@ -67,7 +78,8 @@ error invalid(const char* reason, const char* what, std::string_view text, const
 }  // namespace
 
 result<std::chrono::microseconds> parse_duration(std::string_view text) {
-  const error wrong = invalid("invalid_duration", "a duration", text, "Write for example 500ms, 30s, 10m, 1h30m or 2d.");
+  const error wrong =
+      invalid("invalid_duration", "a duration", text, "Write for example 500ms, 30s, 10m, 1h30m or 2d.");
   std::string_view rest = trim(text);
   double total = 0;
   if (rest.empty()) return wrong;
@@ -86,7 +98,8 @@ result<std::chrono::microseconds> parse_duration(std::string_view text) {
 std::string format_duration(std::chrono::microseconds time) {
   if (time.count() == 0) return "0s";
   const bool negative = time.count() < 0;
-  std::uint64_t left = negative ? 0 - static_cast<std::uint64_t>(time.count()) : static_cast<std::uint64_t>(time.count());
+  std::uint64_t left =
+      negative ? 0 - static_cast<std::uint64_t>(time.count()) : static_cast<std::uint64_t>(time.count());
   std::string out = negative ? "-" : "";
   static constexpr std::array<std::pair<std::string_view, std::uint64_t>, 6> parts{
       {{"d", 86400000000}, {"h", 3600000000}, {"m", 60000000}, {"s", 1000000}, {"ms", 1000}, {"us", 1}}};

@@ -15,8 +15,8 @@ result<std::chrono::microseconds> parse_duration(std::string_view text);
 // The shortest exact form: "1h30m", "5s", "250ms", "0s".
 std::string format_duration(std::chrono::microseconds time);
 
-// "512", "64KiB", "1.5 GiB", "10MB", "2g": KiB, MiB, GiB, TiB and the letters K M G T are powers of 1024, KB, MB, GB, TB
-// powers of 1000; any case. invalid_argument (reason "invalid_size") otherwise.
+// "512", "64KiB", "1.5 GiB", "10MB", "2g": KiB, MiB, GiB, TiB and the letters K M G T are powers of 1024, KB, MB, GB,
+// TB powers of 1000; any case. invalid_argument (reason "invalid_size") otherwise.
 result<std::uint64_t> parse_bytes(std::string_view text);
 // "512 B", "1.5 GiB": for people, one decimal.
 std::string format_bytes(std::uint64_t bytes);

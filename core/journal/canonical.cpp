@@ -1,7 +1,7 @@
 #include "core/journal/canonical.hpp"
 
-#include <array>
 #include <openssl/evp.h>
+#include <array>
 #include <stdexcept>
 
 #include "core/base/time.hpp"
@@ -25,7 +25,8 @@ class hasher {
     static constexpr char digits[] = "0123456789abcdef";
     std::array<unsigned char, 32> digest{};
     unsigned length = 0;
-    if (EVP_DigestInit_ex2(context_, method_, nullptr) != 1 || EVP_DigestUpdate(context_, bytes.data(), bytes.size()) != 1 ||
+    if (EVP_DigestInit_ex2(context_, method_, nullptr) != 1 ||
+        EVP_DigestUpdate(context_, bytes.data(), bytes.size()) != 1 ||
         EVP_DigestFinal_ex(context_, digest.data(), &length) != 1)
       throw std::runtime_error("SHA-256 failed");
     std::string out(64, '0');
@@ -60,7 +61,8 @@ std::string canonical_text(const event& e, std::string_view previous_hash) {
   std::string out = "[\"caged.event.1\",\"";
   out += previous_hash;
   out += "\"," + std::to_string(e.id) + "," + json_text(e.session_id) + "," + std::to_string(e.sequence) + "," +
-         json_text(e.sandbox_id) + "," + json_text(e.type) + "," + std::to_string(e.time_us) + "," + std::to_string(e.duration_us) + ",";
+         json_text(e.sandbox_id) + "," + json_text(e.type) + "," + std::to_string(e.time_us) + "," +
+         std::to_string(e.duration_us) + ",";
   out += to_text(e.data);
   out += ']';
   return out;
@@ -71,7 +73,9 @@ std::string hash_text(std::string_view text) {
   return h.hex(text);
 }
 
-std::string link_hash(const event& e, std::string_view previous_hash) { return hash_text(canonical_text(e, previous_hash)); }
+std::string link_hash(const event& e, std::string_view previous_hash) {
+  return hash_text(canonical_text(e, previous_hash));
+}
 
 json to_json(const event& e) {
   json j = json::object();

@@ -1,4 +1,5 @@
-// The exact bytes a link of the hash chain is computed over, and events as JSON. docs/journal.md is their specification.
+// The exact bytes a link of the hash chain is computed over, and events as JSON. docs/journal.md is their
+ // specification.
 #pragma once
 
 #include <caged/event.hpp>

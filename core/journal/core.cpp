@@ -12,7 +12,8 @@ constexpr std::size_t most_drop_notes = 1000;  // sessions whose drops are told 
 constexpr std::size_t event_overhead = 256;
 
 error not_open() {
-  return fail(errc::unavailable, "journal_closed", "the journal takes no events: it is not open", "Start the server, or wait for its restart.");
+  return fail(errc::unavailable, "journal_closed", "the journal takes no events: it is not open",
+              "Start the server, or wait for its restart.");
 }
 
 }  // namespace
@@ -70,7 +71,8 @@ task<std::vector<event>> journal::core::append(std::vector<event> events, std::v
   auto held = std::make_shared<item>();
   held->events = std::move(events);
   held->writes = std::move(writes);
-  std::function<void(callback<std::vector<event>>)> start = [self = shared_from_this(), held](callback<std::vector<event>> done) {
+  std::function<void(callback<std::vector<event>>)> start = [self = shared_from_this(),
+                                                             held](callback<std::vector<event>> done) {
     {
       std::lock_guard lock(self->mutex_);
       if (self->phase_ == phase::open) {
@@ -91,7 +93,8 @@ void journal::core::publish(event e) {
   std::lock_guard lock(mutex_);
   place(e);
   if (phase_ != phase::open) return drop(e, 1, "journal_closed");
-  if (queued_events_ >= options_.queue_events || queued_bytes_ + bytes > options_.queue_bytes) return drop(e, 1, "queue_full");
+  if (queued_events_ >= options_.queue_events || queued_bytes_ + bytes > options_.queue_bytes)
+    return drop(e, 1, "queue_full");
   // Neighbours share an item, so that a flood of small events costs little each.
   if (queue_.empty() || queue_.back().what != item::kind::published || queue_.back().events.size() >= 256) {
     queue_.emplace_back();
@@ -142,8 +145,10 @@ task<std::vector<event>> journal::core::page(event_query q) { return storage_.ev
 
 void journal::core::set_current_session(std::string sandbox_id, std::string session_id) {
   std::lock_guard lock(mutex_);
-  if (session_id.empty()) current_.erase(sandbox_id);
-  else current_[std::move(sandbox_id)] = std::move(session_id);
+  if (session_id.empty())
+    current_.erase(sandbox_id);
+  else
+    current_[std::move(sandbox_id)] = std::move(session_id);
 }
 
 std::string journal::core::current_session(const std::string& sandbox_id) const {

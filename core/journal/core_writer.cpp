@@ -20,7 +20,8 @@ bool concerns_one(const error& e) {
 
 error too_large(const event& e, std::size_t found, std::size_t limit) {
   return fail(errc::too_large, "event_too_large",
-              "an event of type " + e.type + " has " + std::to_string(found) + " bytes; at most " + std::to_string(limit) + " fit",
+              "an event of type " + e.type + " has " + std::to_string(found) + " bytes; at most " +
+                  std::to_string(limit) + " fit",
               "Keep large content in a file and name it in the event.");
 }
 
@@ -90,14 +91,18 @@ asio::awaitable<void> journal::core::write_group(group g) {
         done = co_await write(std::span(&i, 1));
         failed = done ? 0 : failed + 1;
       }
-      if (done) finish(i);
-      else fail_item(i, done.error());
+      if (done)
+        finish(i);
+      else
+        fail_item(i, done.error());
     }
     co_return;
   }
   for (auto& i : g) {
-    if (done) finish(i);
-    else fail_item(i, done.error());
+    if (done)
+      finish(i);
+    else
+      fail_item(i, done.error());
   }
 }
 
@@ -111,7 +116,8 @@ task<void> journal::core::write(std::span<item> items) {
     if (done) co_return result<void>{};
     failure = done.error();
   } catch (const std::exception& e) {
-    failure = fail(errc::internal, "journal_failure", std::string("the journal could not write: ") + e.what(), "Please report this.");
+    failure = fail(errc::internal, "journal_failure", std::string("the journal could not write: ") + e.what(),
+                   "Please report this.");
   }
   forget();
   co_return failure;
@@ -211,12 +217,14 @@ void journal::core::finish(item& i) {
 
 void journal::core::fail_item(item& i, const error& e) {
   if (i.done) return i.done(e);
-  base::log(log_level::error, "journal", std::to_string(i.events.size()) + " events could not be stored: " + describe(e));
+  base::log(log_level::error, "journal",
+            std::to_string(i.events.size()) + " events could not be stored: " + describe(e));
   std::lock_guard lock(mutex_);
   for (const auto& lost : i.events) {
     // A note that could not be stored stands for the events that it tells about.
     const bool note = i.what == item::kind::drop_note;
-    drop(lost, note ? lost.data.value("count", std::uint64_t{1}) : 1, note ? lost.data.value("cause", std::string()) : e.reason);
+    drop(lost, note ? lost.data.value("count", std::uint64_t{1}) : 1,
+         note ? lost.data.value("cause", std::string()) : e.reason);
     if (note) lost_ -= lost.data.value("count", std::uint64_t{1});
   }
 }

@@ -27,7 +27,11 @@ std::size_t approximate_size(const json& value) {
 }
 
 follower::follower(std::shared_ptr<source> s, follow_query q, options o, std::uint64_t now)
-    : source_(std::move(s)), query_(std::move(q)), options_(o), position_(query_.after_id.value_or(now)), floor_(now),
+    : source_(std::move(s)),
+      query_(std::move(q)),
+      options_(o),
+      position_(query_.after_id.value_or(now)),
+      floor_(now),
       phase_(position_ < now ? phase::behind : phase::live) {
   // A position beyond the end (of a restored backup, or made up) waits until the journal gets there.
   floor_ = std::max(floor_, position_);
@@ -42,7 +46,8 @@ bool follower::matches(const event& e) const {
 void follower::offer(const std::shared_ptr<const sized_event>& e) {
   {
     std::lock_guard lock(mutex_);
-    if (phase_ == phase::ended || phase_ == phase::behind || overflowed_ || e->value.id <= floor_ || !matches(e->value)) return;
+    if (phase_ == phase::ended || phase_ == phase::behind || overflowed_ || e->value.id <= floor_ || !matches(e->value))
+      return;
     if (live_.size() >= options_.follower_events || live_bytes_ + e->bytes > options_.follower_bytes) {
       // Memory stays bounded; what is dropped here is read from storage again.
       live_.clear();
@@ -126,7 +131,8 @@ task<std::optional<stream_item>> follower::next() {
   while (true) {
     const auto cancelled = (co_await asio::this_coro::cancellation_state).cancelled();
     if (cancelled != asio::cancellation_type::none)
-      co_return fail(errc::cancelled, "cancelled", "the reader of the journal went away", "Follow again from the last id received.");
+      co_return fail(errc::cancelled, "cancelled", "the reader of the journal went away",
+                     "Follow again from the last id received.");
     if (auto item = take()) co_return item;
     if (begin_replay()) {
       auto read = co_await read_page();

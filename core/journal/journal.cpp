@@ -18,7 +18,9 @@ void journal::publish(event e) { core_->publish(std::move(e)); }
 task<void> journal::flush() { return core_->flush(); }
 std::shared_ptr<item_source> journal::follow(follow_query q) { return core_->follow(std::move(q)); }
 task<std::vector<event>> journal::read(event_query q) { return core_->page(std::move(q)); }
-task<verification> journal::verify(std::string session_id) { return verify_chain(core_->stored(), std::move(session_id)); }
+task<verification> journal::verify(std::string session_id) {
+  return verify_chain(core_->stored(), std::move(session_id));
+}
 void journal::set_current_session(std::string sandbox_id, std::string session_id) {
   core_->set_current_session(std::move(sandbox_id), std::move(session_id));
 }

@@ -12,9 +12,10 @@ constexpr std::string_view mark = "[redacted]";
 
 result<void> redactor::add(std::string secret) {
   if (secret.size() < shortest)
-    return fail(errc::invalid_argument, "secret_too_short",
-                "the secret has " + std::to_string(secret.size()) + " bytes; below 8 it cannot be told from ordinary text",
-                "Use a longer secret.");
+    return fail(
+        errc::invalid_argument, "secret_too_short",
+        "the secret has " + std::to_string(secret.size()) + " bytes; below 8 it cannot be told from ordinary text",
+        "Use a longer secret.");
   std::unique_lock lock(mutex_);
   ++secrets_[std::move(secret)];
   return {};

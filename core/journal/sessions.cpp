@@ -134,7 +134,8 @@ task<session> sessions::get(std::string id) {
   auto found = co_await storage_.get(kind, id);
   if (!found) co_return found.error();
   if (!*found)
-    co_return fail(errc::not_found, "session_not_found", "there is no session \"" + id + "\"", "List sessions to see which there are.");
+    co_return fail(errc::not_found, "session_not_found", "there is no session \"" + id + "\"",
+                   "List sessions to see which there are.");
   co_return co_await complete(std::move(**found));
 }
 

@@ -8,7 +8,8 @@ namespace {
 // "" when the event follows the chain as it stands.
 std::string misfit(const event& e, const verification& so_far, std::uint64_t last_id) {
   if (e.sequence != so_far.events + 1)
-    return "expected number " + std::to_string(so_far.events + 1) + " of the session, found " + std::to_string(e.sequence);
+    return "expected number " + std::to_string(so_far.events + 1) + " of the session, found " +
+           std::to_string(e.sequence);
   if (e.id <= last_id) return "its id is not above the one before, " + std::to_string(last_id);
   const std::string computed = link_hash(e, so_far.head);
   if (computed != e.hash) return "its hash is " + e.hash + ", its content and the event before give " + computed;
@@ -21,7 +22,8 @@ task<verification> verify_chain(storage& s, std::string session_id) {
   verification v;
   v.head = genesis_hash;
   std::uint64_t last_id = 0;
-  if (session_id.empty()) co_return fail(errc::invalid_argument, "invalid_input", "the session id is empty", "Name a session.", "/id");
+  if (session_id.empty())
+    co_return fail(errc::invalid_argument, "invalid_input", "the session id is empty", "Name a session.", "/id");
   while (true) {
     event_query q;
     q.session_id = session_id;

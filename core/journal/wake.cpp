@@ -15,8 +15,10 @@ void wake::notify() {
   std::function<void()> resume;
   {
     std::lock_guard lock(state_->mutex);
-    if (state_->resume) resume = std::exchange(state_->resume, nullptr);
-    else state_->notified = true;
+    if (state_->resume)
+      resume = std::exchange(state_->resume, nullptr);
+    else
+      state_->notified = true;
   }
   if (resume) resume();
 }

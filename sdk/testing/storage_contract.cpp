@@ -39,7 +39,8 @@ json number(int n) {
 // Makes events the way a journal does, without its chain.
 class event_maker {
  public:
-  event make(const std::string& session, const std::string& sandbox, const std::string& type, json data = json::object()) {
+  event make(const std::string& session, const std::string& sandbox, const std::string& type,
+             json data = json::object()) {
     event e;
     e.id = ++id_;
     e.session_id = session;
@@ -86,7 +87,8 @@ void compares_versions(storage_probe& p) {
   p.refused(p.store().commit(of({erase("k", "b", 1)})), errc::conflict, "erase version 1 of nothing");
   p.need(p.store().commit(of({erase("k", "a", 2)})), "erase version 2");
   // Within a batch each write sees those before it.
-  p.need(p.store().commit(of({put("k", "c", number(1), 0), put("k", "c", number(2), 1), erase("k", "c", 2), put("k", "c", number(3), 0)})),
+  p.need(p.store().commit(of({put("k", "c", number(1), 0), put("k", "c", number(2), 1), erase("k", "c", 2),
+                              put("k", "c", number(3), 0)})),
          "a batch that builds on itself");
   const auto c = p.need(p.store().get("k", "c"), "get c");
   p.expect(c && c->version == 1 && c->body == number(3), "the batch was applied in order");
@@ -96,15 +98,16 @@ void all_or_nothing(storage_probe& p) {
   event_maker make;
   p.need(p.store().commit(of({put("k", "taken", number(1))})), "prepare");
   auto e = make.make("s", "b", "command");
-  p.refused(p.store().commit(of({put("k", "x", number(1)), erase("k", "taken"), put("k", "y", number(1), 5)}, {e})), errc::conflict,
-            "a batch whose last write conflicts");
+  p.refused(p.store().commit(of({put("k", "x", number(1)), erase("k", "taken"), put("k", "y", number(1), 5)}, {e})),
+            errc::conflict, "a batch whose last write conflicts");
   p.expect(!p.need(p.store().get("k", "x"), "get x"), "nothing of a refused batch is stored");
   p.expect(p.need(p.store().get("k", "taken"), "get taken").has_value(), "nothing of a refused batch is erased");
   p.expect(p.need(p.store().last_event_id(), "last id") == 0, "no event of a refused batch is stored");
   p.need(p.store().commit(of({put("k", "x", number(1))}, {e})), "the same event in a good batch");
   p.expect(p.need(p.store().last_event_id(), "last id") == e.id, "the event is stored now");
   auto next = make.make("s", "b", "command");
-  p.refused(p.store().commit(of({put("k", "z", number(1))}, {next, next})), errc::conflict, "a batch whose events conflict");
+  p.refused(p.store().commit(of({put("k", "z", number(1))}, {next, next})), errc::conflict,
+            "a batch whose events conflict");
   p.expect(!p.need(p.store().get("k", "z"), "get z"), "nor its records");
   p.need(p.store().commit({}), "an empty batch");
 }
@@ -112,11 +115,13 @@ void all_or_nothing(storage_probe& p) {
 void refuses_bad_input(storage_probe& p) {
   p.refused(p.store().commit(of({put("", "a", number(1))})), errc::invalid_argument, "an empty kind");
   p.refused(p.store().commit(of({put("k", "", number(1))})), errc::invalid_argument, "an empty id");
-  p.refused(p.store().commit(of({put("k", std::string(5000, 'x'), number(1))})), errc::invalid_argument, "an id of 5000 bytes");
+  p.refused(p.store().commit(of({put("k", std::string(5000, 'x'), number(1))})), errc::invalid_argument,
+            "an id of 5000 bytes");
   write unset = put("k", "a", number(1));
   unset.what = write::op::unset;
   p.refused(p.store().commit(of({unset})), errc::invalid_argument, "a write without an operation");
-  p.refused(p.store().commit(of({put("k", "a", json("\xff\xfe"))})), errc::invalid_argument, "a body that is not UTF-8");
+  p.refused(p.store().commit(of({put("k", "a", json("\xff\xfe"))})), errc::invalid_argument,
+            "a body that is not UTF-8");
   event_maker make;
   for (int wrong = 0; wrong < 6; ++wrong) {
     auto e = make.make("s", "b", "command");
@@ -126,7 +131,8 @@ void refuses_bad_input(storage_probe& p) {
     if (wrong == 3) e.hash[5] = 'G';
     if (wrong == 4) e.session_id = "";
     if (wrong == 5) e.type = "";
-    p.refused(p.store().commit(of({put("k", "a", number(1))}, {e})), errc::invalid_argument, "incomplete event " + std::to_string(wrong));
+    p.refused(p.store().commit(of({put("k", "a", number(1))}, {e})), errc::invalid_argument,
+              "incomplete event " + std::to_string(wrong));
   }
   for (const std::size_t limit : {std::size_t{0}, std::size_t{10001}}) {
     event_query q;
@@ -159,9 +165,29 @@ void pages_records(storage_probe& p) {
 }
 
 void keeps_strange_names(storage_probe& p) {
-  std::vector<std::string> ids = {"'; DROP TABLE records; --", "\"", "%", "_", "a%", "*", "?1", ":x", "\\", std::string("nul\0in", 6),
-                                  std::string(1, '\0'), "\xf0\x9f\x90\x8d", "\xc3\xa9", "e\xcc\x81", "E", "e", " ", "\n", "-1",
-                                  "9223372036854775808", std::string(1024, 'x'), std::string("nul\0zz", 6), "nul"};
+  std::vector<std::string> ids = {"'; DROP TABLE records; --",
+                                  "\"",
+                                  "%",
+                                  "_",
+                                  "a%",
+                                  "*",
+                                  "?1",
+                                  ":x",
+                                  "\\",
+                                  std::string("nul\0in", 6),
+                                  std::string(1, '\0'),
+                                  "\xf0\x9f\x90\x8d",
+                                  "\xc3\xa9",
+                                  "e\xcc\x81",
+                                  "E",
+                                  "e",
+                                  " ",
+                                  "\n",
+                                  "-1",
+                                  "9223372036854775808",
+                                  std::string(1024, 'x'),
+                                  std::string("nul\0zz", 6),
+                                  "nul"};
   for (const auto& id : ids) p.need(p.store().commit(of({put("k'\"", id, json(id), 0)})), "put under a strange id");
   for (const auto& id : ids) {
     const auto r = p.need(p.store().get("k'\"", id), "get by a strange id");
@@ -172,14 +198,16 @@ void keeps_strange_names(storage_probe& p) {
   for (const auto& r : p.need(p.store().list("k'\"", "", 1000), "list")) listed.push_back(r.id);
   p.expect(listed == ids, "strange ids are listed bytewise, each once");
   event_maker make;
-  for (const auto& id : ids) p.need(p.store().commit(of({}, {make.make(id, id, id, json(id))})), "an event of a strange session");
+  for (const auto& id : ids)
+    p.need(p.store().commit(of({}, {make.make(id, id, id, json(id))})), "an event of a strange session");
   for (const auto& id : ids) {
     event_query q;
     q.session_id = id;
     q.sandbox_id = id;
     q.types = {id};
     const auto found = p.need(p.store().events(q), "events of a strange session");
-    p.expect(found.size() == 1 && found[0].session_id == id && found[0].type == id && found[0].data == json(id), "finds its own event");
+    p.expect(found.size() == 1 && found[0].session_id == id && found[0].type == id && found[0].data == json(id),
+             "finds its own event");
   }
 }
 
@@ -188,9 +216,23 @@ void keeps_values(storage_probe& p) {
   for (int i = 0; i < 60; ++i) deep = json::array({deep});
   std::string controls;
   for (int c = 0; c < 128; ++c) controls += static_cast<char>(c);
-  const std::vector<json> values = {
-      nullptr, true, false, 0, -1, std::numeric_limits<std::int64_t>::min(), std::numeric_limits<std::uint64_t>::max(), 0.1, -0.0, 1e300, "",
-      controls, json::array(), json::object(), deep, std::string(8 << 20, 'h'), json::array({1, "2", nullptr, json::object()})};
+  const std::vector<json> values = {nullptr,
+                                    true,
+                                    false,
+                                    0,
+                                    -1,
+                                    std::numeric_limits<std::int64_t>::min(),
+                                    std::numeric_limits<std::uint64_t>::max(),
+                                    0.1,
+                                    -0.0,
+                                    1e300,
+                                    "",
+                                    controls,
+                                    json::array(),
+                                    json::object(),
+                                    deep,
+                                    std::string(8 << 20, 'h'),
+                                    json::array({1, "2", nullptr, json::object()})};
   for (std::size_t i = 0; i < values.size(); ++i) {
     const std::string id = "v" + std::to_string(i);
     p.need(p.store().commit(of({put("value", id, values[i])})), "put value " + id);
@@ -217,7 +259,8 @@ void finds_events(storage_probe& p) {
     std::vector<std::uint64_t> expected, seen;
     for (const auto& e : all) {
       const bool type = q.types.empty() || std::find(q.types.begin(), q.types.end(), e.type) != q.types.end();
-      if (type && (q.session_id.empty() || q.session_id == e.session_id) && (q.sandbox_id.empty() || q.sandbox_id == e.sandbox_id))
+      if (type && (q.session_id.empty() || q.session_id == e.session_id) &&
+          (q.sandbox_id.empty() || q.sandbox_id == e.sandbox_id))
         expected.push_back(e.id);
     }
     p.expect(p.need(p.store().count_events(q), what) == expected.size(), what + ": the count fits");
@@ -228,8 +271,8 @@ void finds_events(storage_probe& p) {
       if (page.size() < q.limit) break;
       q.after_id = page.back().id;
     }
-    p.expect(seen == expected, what + ": pages give each event once, in order; found " + std::to_string(seen.size()) + " of " +
-                                   std::to_string(expected.size()));
+    p.expect(seen == expected, what + ": pages give each event once, in order; found " + std::to_string(seen.size()) +
+                                   " of " + std::to_string(expected.size()));
   };
   for (const bool back : {false, true}) {
     for (const char* session : {"", "session1", "nobody"}) {
@@ -240,7 +283,8 @@ void finds_events(storage_probe& p) {
           q.sandbox_id = sandbox;
           q.types = types;
           q.newest_first = back;
-          check(q, std::string("session ") + session + ", sandbox " + sandbox + ", " + std::to_string(types.size()) + " types" + (back ? ", back" : ""));
+          check(q, std::string("session ") + session + ", sandbox " + sandbox + ", " + std::to_string(types.size()) +
+                       " types" + (back ? ", back" : ""));
         }
       }
     }
@@ -249,11 +293,13 @@ void finds_events(storage_probe& p) {
   by_sequence.session_id = "session2";
   by_sequence.after_sequence = 95;
   const auto tail = p.need(p.store().events(by_sequence), "after sequence 95");
-  p.expect(tail.size() == 5 && tail.front().sequence == 96 && tail.back().sequence == 100, "after_sequence resumes within the session");
+  p.expect(tail.size() == 5 && tail.front().sequence == 96 && tail.back().sequence == 100,
+           "after_sequence resumes within the session");
   const auto first = p.need(p.store().events(event_query{}), "first page").front();
   const auto& e = all.front();
-  p.expect(first.session_id == e.session_id && first.sandbox_id == e.sandbox_id && first.type == e.type && first.time_us == e.time_us &&
-               first.duration_us == e.duration_us && first.data == e.data && first.hash == e.hash && first.sequence == e.sequence,
+  p.expect(first.session_id == e.session_id && first.sandbox_id == e.sandbox_id && first.type == e.type &&
+               first.time_us == e.time_us && first.duration_us == e.duration_us && first.data == e.data &&
+               first.hash == e.hash && first.sequence == e.sequence,
            "an event comes back as it was");
   const auto head = p.need(p.store().head("session2"), "head");
   p.expect(head.sequence == 100 && head.hash == all.back().hash, "the head is the session's last event");
@@ -293,8 +339,10 @@ task<void> count_up(storage* s, int times) {
     const int n = *found ? (*found)->body.at("n").get<int>() : 0;
     batch b = of({put("counter", "c", number(n + 1), version)});
     auto done = co_await s->commit(std::move(b));
-    if (done) ++i;
-    else if (done.error().code != errc::conflict) co_return done.error();
+    if (done)
+      ++i;
+    else if (done.error().code != errc::conflict)
+      co_return done.error();
   }
   co_return result<void>{};
 }
@@ -312,7 +360,8 @@ void commits_in_order(storage_probe& p) {
   // Every third conflicts: it must fail alone, though it may share a transaction with its neighbours.
   for (int i = 0; i < 300; ++i) {
     auto w = i % 3 == 2 ? put("order", "o", number(i), 999) : put("order", "o", number(i));
-    writing.push_back(p.begin_in_order(p.store().commit(of({std::move(w), put("order", "i" + std::to_string(i), number(i))}))));
+    writing.push_back(
+        p.begin_in_order(p.store().commit(of({std::move(w), put("order", "i" + std::to_string(i), number(i))}))));
   }
   for (int i = 0; i < 300; ++i) {
     const auto done = p.wait(std::move(writing[static_cast<std::size_t>(i)]), "commit in a crowd");
@@ -331,7 +380,8 @@ void outlives_reopening(storage_probe& p) {
   const auto r = p.need(p.store().get("k", "a"), "get after reopening");
   p.expect(r && r->body == number(7) && r->version == 1, "the record outlives reopening");
   p.expect(p.need(p.store().last_event_id(), "last id") == 1, "the event outlives reopening");
-  p.need(p.store().commit(of({put("k", "a", number(8), 1)}, {make.make("s", "b", "command", number(8))})), "commit after reopening");
+  p.need(p.store().commit(of({put("k", "a", number(8), 1)}, {make.make("s", "b", "command", number(8))})),
+         "commit after reopening");
   p.expect(p.need(p.store().head("s"), "head").sequence == 2, "the chain goes on");
 }
 
@@ -346,12 +396,18 @@ void refuses_when_closed(storage_probe& p) {
 
 const std::vector<storage_check>& storage_checks() {
   static const std::vector<storage_check> checks = {
-      {"counts_versions", counts_versions},         {"compares_versions", compares_versions},
-      {"all_or_nothing", all_or_nothing},           {"refuses_bad_input", refuses_bad_input},
-      {"pages_records", pages_records},             {"keeps_strange_names", keeps_strange_names},
-      {"keeps_values", keeps_values},               {"finds_events", finds_events},
-      {"keeps_events_in_order", keeps_events_in_order}, {"stands_concurrency", stands_concurrency},
-      {"commits_in_order", commits_in_order},       {"outlives_reopening", outlives_reopening},
+      {"counts_versions", counts_versions},
+      {"compares_versions", compares_versions},
+      {"all_or_nothing", all_or_nothing},
+      {"refuses_bad_input", refuses_bad_input},
+      {"pages_records", pages_records},
+      {"keeps_strange_names", keeps_strange_names},
+      {"keeps_values", keeps_values},
+      {"finds_events", finds_events},
+      {"keeps_events_in_order", keeps_events_in_order},
+      {"stands_concurrency", stands_concurrency},
+      {"commits_in_order", commits_in_order},
+      {"outlives_reopening", outlives_reopening},
       {"refuses_when_closed", refuses_when_closed},
   };
   return checks;

@@ -18,7 +18,10 @@ namespace caged::testing {
 class storage_probe {
  public:
   storage_probe(asio::any_io_executor executor, storage& store, std::function<storage&()> reopen)
-      : executor_(std::move(executor)), strand_(asio::make_strand(executor_)), store_(&store), reopen_(std::move(reopen)) {}
+      : executor_(std::move(executor)),
+        strand_(asio::make_strand(executor_)),
+        store_(&store),
+        reopen_(std::move(reopen)) {}
 
   storage& store() { return *store_; }
   asio::any_io_executor executor() { return executor_; }
@@ -59,9 +62,12 @@ class storage_probe {
   template <class T>
   void refused(task<T> work, errc expected, const std::string& what) {
     auto done = run(std::move(work), what);
-    if (done) failures.push_back(what + ": accepted, expected " + std::string(to_string(expected)));
-    else if (done.error().code != expected) failures.push_back(what + ": refused with " + describe(done.error()));
-    else if (done.error().message.empty() || done.error().reason.empty()) failures.push_back(what + ": refused without a reason");
+    if (done)
+      failures.push_back(what + ": accepted, expected " + std::string(to_string(expected)));
+    else if (done.error().code != expected)
+      failures.push_back(what + ": refused with " + describe(done.error()));
+    else if (done.error().message.empty() || done.error().reason.empty())
+      failures.push_back(what + ": refused without a reason");
   }
   void expect(bool holds, const std::string& what) {
     if (!holds) failures.push_back(what);

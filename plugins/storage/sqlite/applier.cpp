@@ -10,9 +10,10 @@ constexpr std::size_t max_name = 1024;
 constexpr std::size_t max_cached = 20000;
 
 error bad_name(const char* what, const std::string& value) {
-  return fail(errc::invalid_argument, "invalid_name",
-              std::string("the ") + what + " is " + (value.empty() ? "empty" : std::to_string(value.size()) + " bytes long"),
-              "Names have 1 to 1024 bytes.");
+  return fail(
+      errc::invalid_argument, "invalid_name",
+      std::string("the ") + what + " is " + (value.empty() ? "empty" : std::to_string(value.size()) + " bytes long"),
+      "Names have 1 to 1024 bytes.");
 }
 
 int hex_value(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
@@ -53,9 +54,11 @@ result<void> check_batch(const batch& b) {
     if (w.kind.empty() || w.kind.size() > max_name) return bad_name("kind of a record", w.kind);
     if (w.id.empty() || w.id.size() > max_name) return bad_name("id of a record", w.id);
     if (w.what == write::op::unset)
-      return fail(errc::invalid_argument, "invalid_write", "the write of " + record_name(w) + " has no operation", "Use put or erase.");
+      return fail(errc::invalid_argument, "invalid_write", "the write of " + record_name(w) + " has no operation",
+                  "Use put or erase.");
     if (w.expect_version && *w.expect_version > largest)
-      return fail(errc::conflict, "version_conflict", record_name(w) + " cannot have that version", "Read the record again.");
+      return fail(errc::conflict, "version_conflict", record_name(w) + " cannot have that version",
+                  "Read the record again.");
   }
   std::array<unsigned char, 32> digest{};
   for (const auto& e : b.events) {
@@ -63,7 +66,8 @@ result<void> check_batch(const batch& b) {
     if (e.sandbox_id.size() > max_name) return bad_name("sandbox id of an event", e.sandbox_id);
     if (e.type.empty() || e.type.size() > max_name) return bad_name("type of an event", e.type);
     if (e.id == 0 || e.id > largest || e.sequence == 0 || e.sequence > largest || !decode_hash(e.hash, digest))
-      return fail(errc::invalid_argument, "incomplete_event", "an event of type " + e.type + " lacks its id, sequence or hash",
+      return fail(errc::invalid_argument, "incomplete_event",
+                  "an event of type " + e.type + " lacks its id, sequence or hash",
                   "Append events through the journal, which assigns them.");
   }
   return {};
@@ -72,17 +76,20 @@ result<void> check_batch(const batch& b) {
 applier::applier(SQLite::Database& db)
     : db_(db),
       select_version_(db, "SELECT version FROM records WHERE kind = ?1 AND id = ?2"),
-      upsert_(db, "INSERT INTO records (kind, id, version, body) VALUES (?1, ?2, 1, ?3) "
-                  "ON CONFLICT (kind, id) DO UPDATE SET version = version + 1, body = excluded.body"),
-      insert_(db, "INSERT INTO records (kind, id, version, body) VALUES (?1, ?2, 1, ?3) ON CONFLICT (kind, id) DO NOTHING"),
+      upsert_(db,
+              "INSERT INTO records (kind, id, version, body) VALUES (?1, ?2, 1, ?3) "
+              "ON CONFLICT (kind, id) DO UPDATE SET version = version + 1, body = excluded.body"),
+      insert_(db,
+              "INSERT INTO records (kind, id, version, body) VALUES (?1, ?2, 1, ?3) ON CONFLICT (kind, id) DO NOTHING"),
       update_(db, "UPDATE records SET version = version + 1, body = ?3 WHERE kind = ?1 AND id = ?2 AND version = ?4"),
       delete_(db, "DELETE FROM records WHERE kind = ?1 AND id = ?2"),
       find_name_(db, "SELECT number FROM names WHERE text = ?1"),
       add_name_(db, "INSERT INTO names (text) VALUES (?1)"),
       last_sequence_(db, "SELECT sequence FROM events WHERE session = ?1 ORDER BY sequence DESC LIMIT 1"),
       last_event_(db, "SELECT coalesce(max(id), 0) FROM events"),
-      add_event_(db, "INSERT INTO events (id, session, sequence, sandbox, type, time_us, duration_us, data, hash) "
-                     "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)") {}
+      add_event_(db,
+                 "INSERT INTO events (id, session, sequence, sandbox, type, time_us, duration_us, data, hash) "
+                 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)") {}
 
 void applier::forget() {
   names_.clear();
@@ -172,7 +179,8 @@ std::uint64_t& applier::sequence_of(std::int64_t session) {
   return sequences_.emplace(session, last).first->second;
 }
 
-// The journal assigns ids and sequences; this is the last line against two writers that each believe to be the only one.
+// The journal assigns ids and sequences; this is the last line against two writers that each believe to be the only
+// one.
 result<void> applier::append(const event& e) {
   if (!last_id_) {
     use s(last_event_);
@@ -183,8 +191,9 @@ result<void> applier::append(const event& e) {
   std::uint64_t& last_sequence = sequence_of(session);
   if (e.id <= *last_id_ || e.sequence != last_sequence + 1)
     return fail(errc::conflict, "event_out_of_order",
-                "event " + std::to_string(e.id) + " (number " + std::to_string(e.sequence) + " of session " + e.session_id +
-                    ") does not follow event " + std::to_string(*last_id_) + " (number " + std::to_string(last_sequence) + ")",
+                "event " + std::to_string(e.id) + " (number " + std::to_string(e.sequence) + " of session " +
+                    e.session_id + ") does not follow event " + std::to_string(*last_id_) + " (number " +
+                    std::to_string(last_sequence) + ")",
                 "Append events through one journal.");
   const std::string text = e.data.dump();
   std::array<unsigned char, 32> digest{};

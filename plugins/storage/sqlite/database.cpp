@@ -1,12 +1,12 @@
 #include "database.hpp"
 
-#include <array>
-#include <cstring>
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <array>
+#include <cstring>
 
 #include "errors.hpp"
 #include "schema.hpp"
@@ -44,7 +44,8 @@ result<void> create(const settings& s) {
   for (const char* suffix : {"", "-journal", "-wal", "-shm"}) fs::remove(beside(fresh, suffix), ignored);
   const int fd = ::open(fresh.c_str(), O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0)
-    return errno_error(errno, "create the database " + fresh.string(), "Give the server's user write access to the folder.");
+    return errno_error(errno, "create the database " + fresh.string(),
+                       "Give the server's user write access to the folder.");
   ::close(fd);
   try {
     SQLite::Database db(fresh.string(), SQLite::OPEN_READWRITE, static_cast<int>(s.busy_timeout.count()));
@@ -56,7 +57,8 @@ result<void> create(const settings& s) {
     fs::remove(fresh, ignored);
     return e;
   }
-  if (::rename(fresh.c_str(), s.file.c_str()) != 0) return errno_error(errno, "move the new database to " + s.file.string());
+  if (::rename(fresh.c_str(), s.file.c_str()) != 0)
+    return errno_error(errno, "move the new database to " + s.file.string());
   const int dir = ::open(s.file.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dir >= 0) {
     ::fsync(dir);
@@ -112,9 +114,10 @@ result<std::unique_ptr<SQLite::Database>> open_checked(const settings& s) {
   if (auto r = check_structure(*db, s); !r) return r.error();
   const std::string mode = db->execAndGet("PRAGMA journal_mode=WAL").getString();
   if (mode != "wal")
-    return fail(errc::unsupported, "storage_without_wal",
-                "the file system of " + s.file.string() + " cannot hold a write-ahead log (journal mode is " + mode + ")",
-                "Put the data folder on a local file system.");
+    return fail(
+        errc::unsupported, "storage_without_wal",
+        "the file system of " + s.file.string() + " cannot hold a write-ahead log (journal mode is " + mode + ")",
+        "Put the data folder on a local file system.");
   db->exec(s.synchronous == durability::full ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
   db->exec("PRAGMA wal_autocheckpoint=4000");
   db->exec("PRAGMA journal_size_limit=67108864");
@@ -144,7 +147,8 @@ result<file_lock> file_lock::take(const fs::path& database) {
   }
   const std::string pid = std::to_string(::getpid());
   // Only for the message above; the lock itself is flock's.
-  if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, pid.data(), pid.size(), 0) < 0) { /* a full disk does not matter here */ }
+  if (::ftruncate(fd, 0) != 0 || ::pwrite(fd, pid.data(), pid.size(), 0) < 0) { /* a full disk does not matter here */
+  }
   return lock;
 }
 

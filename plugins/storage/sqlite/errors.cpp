@@ -1,9 +1,9 @@
 #include "errors.hpp"
 
-#include <caged/json.hpp>
-#include <cerrno>
 #include <sqlite3.h>
 #include <sys/statvfs.h>
+#include <caged/json.hpp>
+#include <cerrno>
 
 namespace caged::storage_sqlite {
 namespace {
@@ -23,9 +23,11 @@ bool disk_is_full(const std::filesystem::path& file, sqlite3* handle) {
 error damaged(const std::filesystem::path& file, std::string found) {
   const std::string f = file.string();
   return fail(errc::internal, "storage_damaged", "the database " + f + " cannot be used: " + found,
-              "Stop the server and keep a copy of " + f + "*. Restore the file from a backup; or salvage what is readable: "
-              "`sqlite3 " + f + " .recover | sqlite3 " + f + ".recovered`, then move " + f + ", " + f + "-wal and " + f +
-              "-shm away and put the recovered file in its place; or move all three away to start empty.");
+              "Stop the server and keep a copy of " + f +
+                  "*. Restore the file from a backup; or salvage what is readable: "
+                  "`sqlite3 " +
+                  f + " .recover | sqlite3 " + f + ".recovered`, then move " + f + ", " + f + "-wal and " + f +
+                  "-shm away and put the recovered file in its place; or move all three away to start empty.");
 }
 
 error to_error(const SQLite::Exception& e, const std::filesystem::path& file, sqlite3* handle) {
@@ -63,8 +65,9 @@ error to_error(const SQLite::Exception& e, const std::filesystem::path& file, sq
     default:
       return fail(errc::internal, "storage_failure", what, "This is a bug of Caged; please report it with this text.");
   }
-  return fail(errc::insufficient_storage, "disk_full", "no space left to write " + what,
-              "Free space on the file system of " + file.parent_path().string() + " and try again; nothing was half-written.");
+  return fail(
+      errc::insufficient_storage, "disk_full", "no space left to write " + what,
+      "Free space on the file system of " + file.parent_path().string() + " and try again; nothing was half-written.");
 }
 
 error current_exception_error(const std::filesystem::path& file, sqlite3* handle) {
@@ -78,7 +81,8 @@ error current_exception_error(const std::filesystem::path& file, sqlite3* handle
     return fail(errc::invalid_argument, "not_utf8", std::string("the value cannot be written as JSON: ") + e.what(),
                 "Strings in records and events must be UTF-8; encode other bytes as base64.");
   } catch (const std::bad_alloc&) {
-    return fail(errc::limit_exceeded, "out_of_memory", "out of memory at " + file.string(), "Free memory and try again.");
+    return fail(errc::limit_exceeded, "out_of_memory", "out of memory at " + file.string(),
+                "Free memory and try again.");
   } catch (const std::exception& e) {
     return fail(errc::internal, "storage_failure", file.string() + ": " + e.what(),
                 "This is a bug of Caged; please report it with this text.");

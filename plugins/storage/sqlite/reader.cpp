@@ -49,7 +49,8 @@ record read_record(SQLite::Statement& s, const std::string& kind) {
 
 result<void> check_limit(std::size_t limit) {
   if (limit >= 1 && limit <= max_limit) return {};
-  return fail(errc::invalid_argument, "invalid_limit", "the limit is " + std::to_string(limit), "Use 1 to 10000.", "/limit");
+  return fail(errc::invalid_argument, "invalid_limit", "the limit is " + std::to_string(limit), "Use 1 to 10000.",
+              "/limit");
 }
 
 result<void> check_query(const event_query& q) {
@@ -94,7 +95,8 @@ const std::string& reader::name_of(std::int64_t number) {
   if (names_.size() > 20000) names_.clear();
   use s(prepared("SELECT text FROM names WHERE number = ?"));
   s->bind(1, number);
-  if (!s->executeStep()) throw SQLite::Exception("an event names a session, sandbox or type that is not stored", SQLITE_CORRUPT);
+  if (!s->executeStep())
+    throw SQLite::Exception("an event names a session, sandbox or type that is not stored", SQLITE_CORRUPT);
   return names_.emplace(number, s->getColumn(0).getString()).first->second;
 }
 
@@ -127,7 +129,8 @@ std::uint64_t reader::sequence_before(std::int64_t session, std::uint64_t event_
   }
   while (low < high) {
     const std::uint64_t middle = low + (high - low + 1) / 2;
-    use s(prepared("SELECT sequence, id FROM events WHERE session = ? AND sequence <= ? ORDER BY sequence DESC LIMIT 1"));
+    use s(
+        prepared("SELECT sequence, id FROM events WHERE session = ? AND sequence <= ? ORDER BY sequence DESC LIMIT 1"));
     s->bind(1, session);
     s->bind(2, static_cast<std::int64_t>(middle));
     if (s->executeStep() && static_cast<std::uint64_t>(s->getColumn(1).getInt64()) > event_id) {
@@ -182,9 +185,10 @@ std::vector<event> reader::events(const event_query& q) {
   const auto p = plan_of(q);
   std::vector<event> found;
   if (!p) return found;
-  const std::string order = std::string(p->by_sequence ? " ORDER BY sequence" : " ORDER BY id") + (q.newest_first ? " DESC" : "");
-  use s(prepared("SELECT id, session, sequence, sandbox, type, time_us, duration_us, data, hash FROM events" + p->where + order +
-                 " LIMIT ?"));
+  const std::string order =
+      std::string(p->by_sequence ? " ORDER BY sequence" : " ORDER BY id") + (q.newest_first ? " DESC" : "");
+  use s(prepared("SELECT id, session, sequence, sandbox, type, time_us, duration_us, data, hash FROM events" +
+                 p->where + order + " LIMIT ?"));
   p->bind(*s.operator->());
   s->bind(static_cast<int>(p->values.size() + 1), static_cast<std::int64_t>(q.limit));
   while (s->executeStep()) {

@@ -34,13 +34,14 @@ CREATE INDEX events_by_sandbox ON events (sandbox);
 int newest_schema() { return migrations.back().version; }
 
 result<void> migrate(SQLite::Database& db, const std::filesystem::path& file) {
-  db.exec("CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, "
-          "applied_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))) STRICT");
+  db.exec(
+      "CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY, name TEXT NOT NULL, "
+      "applied_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))) STRICT");
   const int found = db.execAndGet("SELECT coalesce(max(version), 0) FROM migrations").getInt();
   if (found > newest_schema())
     return fail(errc::unsupported, "storage_too_new",
-                "the database " + file.string() + " has schema " + std::to_string(found) + "; this program knows up to " +
-                    std::to_string(newest_schema()),
+                "the database " + file.string() + " has schema " + std::to_string(found) +
+                    "; this program knows up to " + std::to_string(newest_schema()),
                 "Start the Caged version that wrote it (or a newer one), or restore a backup from before the upgrade.");
   for (const auto& m : migrations) {
     if (m.version <= found) continue;

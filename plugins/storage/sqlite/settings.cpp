@@ -9,8 +9,10 @@ result<settings> read_settings(const json& config, const std::filesystem::path& 
     return fail(errc::invalid_argument, "invalid_input", "\"file\" names a folder: " + s.file.string(),
                 "Name a file, for example \"caged.db\".", "/file");
   const auto level = config.value("synchronous", std::string("normal"));
-  if (level == "full") s.synchronous = durability::full;
-  else if (level == "normal") s.synchronous = durability::normal;
+  if (level == "full")
+    s.synchronous = durability::full;
+  else if (level == "normal")
+    s.synchronous = durability::normal;
   else
     return fail(errc::invalid_argument, "invalid_input", "\"synchronous\" is \"" + level + "\"",
                 "Use \"normal\" or \"full\".", "/synchronous");

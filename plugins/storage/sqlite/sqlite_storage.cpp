@@ -42,7 +42,8 @@ result<std::unique_ptr<reader>> sqlite_storage::borrow() {
   {
     std::lock_guard lock(mutex_);
     if (phase_ != phase::open)
-      return fail(errc::unavailable, "storage_closed", "the storage is not open", "Start the server, or wait until it has started.");
+      return fail(errc::unavailable, "storage_closed", "the storage is not open",
+                  "Start the server, or wait until it has started.");
     if (!idle_.empty()) {
       auto r = std::move(idle_.back());
       idle_.pop_back();
@@ -85,7 +86,9 @@ task<std::optional<record>> sqlite_storage::get(std::string kind, std::string id
 
 task<std::vector<record>> sqlite_storage::list(std::string kind, std::string after_id, std::size_t limit) {
   if (auto r = check_limit(limit); !r) co_return r.error();
-  std::function<std::vector<record>(reader&)> work = [kind, after_id, limit](reader& r) { return r.list(kind, after_id, limit); };
+  std::function<std::vector<record>(reader&)> work = [kind, after_id, limit](reader& r) {
+    return r.list(kind, after_id, limit);
+  };
   co_return co_await read<std::vector<record>>(std::move(work));
 }
 

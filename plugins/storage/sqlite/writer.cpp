@@ -15,7 +15,8 @@ constexpr std::size_t queue_limit = 100000;   // commits that may wait; each bel
 constexpr std::size_t retries_alone = 8;      // failures in a row after which a failed group is given up
 
 error closed() {
-  return fail(errc::unavailable, "storage_closed", "the storage is not open", "Start the server, or wait until it has started.");
+  return fail(errc::unavailable, "storage_closed", "the storage is not open",
+              "Start the server, or wait until it has started.");
 }
 
 }  // namespace
@@ -24,8 +25,14 @@ error closed() {
 class writer::session {
  public:
   session(const settings& s, std::unique_ptr<SQLite::Database> db)
-      : file_(s.file), db_(std::move(db)), applier_(*db_), begin_(*db_, "BEGIN IMMEDIATE"), commit_(*db_, "COMMIT"),
-        save_(*db_, "SAVEPOINT batch"), release_(*db_, "RELEASE batch"), undo_(*db_, "ROLLBACK TO batch") {}
+      : file_(s.file),
+        db_(std::move(db)),
+        applier_(*db_),
+        begin_(*db_, "BEGIN IMMEDIATE"),
+        commit_(*db_, "COMMIT"),
+        save_(*db_, "SAVEPOINT batch"),
+        release_(*db_, "RELEASE batch"),
+        undo_(*db_, "ROLLBACK TO batch") {}
 
   void commit(std::vector<pending>& group) {
     std::vector<result<void>> outcome(group.size());
@@ -133,8 +140,8 @@ void writer::submit(batch b, callback<void> done) {
   }
   if (queue_.size() >= queue_limit) {
     lock.unlock();
-    return done(fail(errc::unavailable, "storage_overloaded", std::to_string(queue_limit) + " commits wait for the disk",
-                     "Try again in a moment."));
+    return done(fail(errc::unavailable, "storage_overloaded",
+                     std::to_string(queue_limit) + " commits wait for the disk", "Try again in a moment."));
   }
   queue_.push_back({std::move(b), std::move(done)});
   if (queue_.size() == 1) wake_.notify_one();
@@ -185,8 +192,10 @@ void writer::run(callback<void> opened) {
     while (true) {
       auto group = take();
       if (group.empty()) break;
-      if (work) work->commit(group);
-      else for (auto& p : group) p.done(answer);
+      if (work)
+        work->commit(group);
+      else
+        for (auto& p : group) p.done(answer);
     }
     if (work) work->close();
   }

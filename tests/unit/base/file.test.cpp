@@ -2,12 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <caged/random.hpp>
-#include <cstdlib>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <caged/random.hpp>
+#include <cstdlib>
 
 #include "core/base/instance_lock.hpp"
 #include "core/base/paths.hpp"

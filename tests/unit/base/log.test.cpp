@@ -2,9 +2,9 @@
 
 #include <gtest/gtest.h>
 
-#include <caged/json.hpp>
 #include <fcntl.h>
 #include <unistd.h>
+#include <caged/json.hpp>
 
 namespace caged::base {
 namespace {
@@ -37,7 +37,9 @@ class captured {
 
 TEST(log, lines_cannot_be_forged) {
   captured c({log_level::info, log_format::text, 2});
-  log(log_level::info, "vmm.jail", "one\n2026-01-01T00:00:00.000000Z error host: forged\x1b[2J\r\x7f\xff caf\xc3\xa9 \xc2\x9b" "31m");
+  log(log_level::info, "vmm.jail",
+      "one\n2026-01-01T00:00:00.000000Z error host: forged\x1b[2J\r\x7f\xff caf\xc3\xa9 \xc2\x9b"
+      "31m");
   const std::string text = c.text();
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1);
   EXPECT_NE(text.find(" info  vmm.jail: one\\x0a2026"), std::string::npos) << text;

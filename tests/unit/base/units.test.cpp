@@ -16,7 +16,8 @@ TEST(units, read_durations) {
   EXPECT_EQ(parse_duration("2d").value(), 48h);
   EXPECT_EQ(parse_duration("90").value(), 90s);
   EXPECT_EQ(parse_duration("0").value(), 0s);
-  for (const char* text : {"", " ", "s", "-5s", "+5s", "5x", "5s5", "1e3s", "nan", "inf", "5 s s", ".5s", "5.s", "99999999d", "1..5s", "0x10s"}) {
+  for (const char* text : {"", " ", "s", "-5s", "+5s", "5x", "5s5", "1e3s", "nan", "inf", "5 s s", ".5s", "5.s",
+                           "99999999d", "1..5s", "0x10s"}) {
     auto r = parse_duration(text);
     ASSERT_FALSE(r) << text;
     EXPECT_EQ(r.error().reason, "invalid_duration");
@@ -38,7 +39,8 @@ TEST(units, read_sizes) {
   EXPECT_EQ(parse_bytes("1.5 GiB").value(), 1610612736u);
   EXPECT_EQ(parse_bytes("10MB").value(), 10000000u);
   EXPECT_EQ(parse_bytes("18446744073709551615").value(), 18446744073709551615u);
-  for (const char* text : {"", "B", "-1", "1Z", "1 2", "18446744073709551616", "99999999999TiB", "1e3", "0x10", "1.5.5G"}) {
+  for (const char* text :
+       {"", "B", "-1", "1Z", "1 2", "18446744073709551616", "99999999999TiB", "1e3", "0x10", "1.5.5G"}) {
     auto r = parse_bytes(text);
     ASSERT_FALSE(r) << text;
     EXPECT_EQ(r.error().reason, "invalid_size");

@@ -80,7 +80,8 @@ TEST(chain, a_conflict_fails_only_its_own_append) {
       write change = one_record("r" + std::to_string(i), i).writes.front();
       if (i % 3 == 1) change.expect_version = 99;
       auto events = facts(fact("s" + std::to_string(i % 4)));
-      pending.push_back(asio::co_spawn(w.l.executor(), w.log.append(std::move(events), writes(std::move(change))), asio::use_future));
+      pending.push_back(
+          asio::co_spawn(w.l.executor(), w.log.append(std::move(events), writes(std::move(change))), asio::use_future));
     }
     for (int i = 0; i < 300; ++i) {
       auto done = pending[static_cast<std::size_t>(i)].get();
@@ -182,8 +183,18 @@ TEST(chain, a_third_party_can_verify_it) {
   world w;
   std::string controls;
   for (int c = 0; c < 128; ++c) controls += static_cast<char>(c);
-  const std::vector<json> values = {nullptr, true, 0, -5, 1.5, 0.1, 1e300, std::numeric_limits<std::uint64_t>::max(), controls, "\xf0\x9f\x90\x8d \xe2\x80\xa8",
-                                    json::array({1, "x"}), json::parse(R"({"z":1,"a":{"é":2,"e":3},"":[]})")};
+  const std::vector<json> values = {nullptr,
+                                    true,
+                                    0,
+                                    -5,
+                                    1.5,
+                                    0.1,
+                                    1e300,
+                                    std::numeric_limits<std::uint64_t>::max(),
+                                    controls,
+                                    "\xf0\x9f\x90\x8d \xe2\x80\xa8",
+                                    json::array({1, "x"}),
+                                    json::parse(R"({"z":1,"a":{"é":2,"e":3},"":[]})")};
   for (const auto& v : values) w.append(fact("s", "command", v));
   const auto lines = w.dir.path() / "events.jsonl";
   const auto answer = [&]() {
@@ -200,7 +211,8 @@ TEST(chain, a_third_party_can_verify_it) {
     return std::string(text);
   };
   EXPECT_EQ(answer(), "ok " + std::to_string(values.size()) + "\n");
-  SQLite::Database((w.dir.path() / "caged.db").string(), SQLite::OPEN_READWRITE, 5000).exec("UPDATE events SET time_us = 1 WHERE id = 3");
+  SQLite::Database((w.dir.path() / "caged.db").string(), SQLite::OPEN_READWRITE, 5000)
+      .exec("UPDATE events SET time_us = 1 WHERE id = 3");
   EXPECT_EQ(answer(), "broken at 3\n");
 }
 

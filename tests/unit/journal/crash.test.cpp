@@ -1,13 +1,13 @@
 // SIGKILL at random moments: nothing acknowledged is lost, nothing half-written is left, the chains hold.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <fcntl.h>
-#include <map>
-#include <random>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <cstdlib>
+#include <map>
+#include <random>
 
 #include "tests/unit/journal/world.hpp"
 
@@ -39,14 +39,17 @@ task<void> write_forever(journal::journal* log, int out, std::uint32_t first, st
   storage_sqlite::sqlite_storage store(settings_in(dir));
   journal::journal log(io.get_executor(), store);
   constexpr std::uint32_t writers = 8;
-  asio::co_spawn(io, [](storage* s, journal::journal* l, int o, std::uint32_t f) -> task<void> {
-    auto opened = co_await s->open();
-    if (opened) opened = co_await l->open();
-    if (!opened) ::_exit(2);
-    for (std::uint32_t i = 0; i < writers; ++i)
-      asio::co_spawn(co_await asio::this_coro::executor, write_forever(l, o, f + i, writers), asio::detached);
-    co_return result<void>{};
-  }(&store, &log, out, first), asio::detached);
+  asio::co_spawn(
+      io,
+      [](storage* s, journal::journal* l, int o, std::uint32_t f) -> task<void> {
+        auto opened = co_await s->open();
+        if (opened) opened = co_await l->open();
+        if (!opened) ::_exit(2);
+        for (std::uint32_t i = 0; i < writers; ++i)
+          asio::co_spawn(co_await asio::this_coro::executor, write_forever(l, o, f + i, writers), asio::detached);
+        co_return result<void>{};
+      }(&store, &log, out, first),
+      asio::detached);
   io.run();
   ::_exit(5);
 }
@@ -101,7 +104,8 @@ TEST(crash, nothing_acknowledged_is_lost) {
     EXPECT_EQ(records, stored.size()) << "a record without its event, or the other way round";
     for (const auto& [record, event] : known) {
       ASSERT_TRUE(stored.contains(event)) << "acknowledged event " << event << " is lost";
-      ASSERT_TRUE(l.run(o.store->get("k", std::to_string(record))).value()) << "acknowledged record " << record << " is lost";
+      ASSERT_TRUE(l.run(o.store->get("k", std::to_string(record))).value())
+          << "acknowledged record " << record << " is lost";
     }
     std::uint64_t linked = 0;
     for (int s = 0; s < sessions; ++s) {

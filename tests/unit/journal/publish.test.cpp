@@ -119,7 +119,8 @@ TEST(publish, secrets_are_redacted) {
   ASSERT_TRUE(w.log.add_secret("hunter2-hunter2"));
   ASSERT_TRUE(w.log.add_secret("hunter2-hunter2-and-more"));
   ASSERT_TRUE(w.log.add_secret("hunter2-hunter2"));
-  const json data = json::parse(R"({"env":["A=hunter2-hunter2","hunter2-hunter2-and-more!"],"hunter2-hunter2":{"n":1},"ok":"hunter2"})");
+  const json data = json::parse(
+      R"({"env":["A=hunter2-hunter2","hunter2-hunter2-and-more!"],"hunter2-hunter2":{"n":1},"ok":"hunter2"})");
   w.append(fact("s", "command", data));
   w.log.publish(fact("s", "command", data));
   ASSERT_TRUE(w.l.run(w.log.flush()));

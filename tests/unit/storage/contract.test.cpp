@@ -23,9 +23,11 @@ TEST_P(contract, holds) {
   for (const auto& failure : probe.failures) ADD_FAILURE() << failure;
 }
 
-INSTANTIATE_TEST_SUITE_P(sqlite, contract, ::testing::Combine(::testing::ValuesIn(storage_checks()), ::testing::Values(1, 4)),
+INSTANTIATE_TEST_SUITE_P(sqlite, contract,
+                         ::testing::Combine(::testing::ValuesIn(storage_checks()), ::testing::Values(1, 4)),
                          [](const auto& each) {
-                           return std::string(std::get<0>(each.param).name) + "_" + std::to_string(std::get<1>(each.param));
+                           return std::string(std::get<0>(each.param).name) + "_" +
+                                  std::to_string(std::get<1>(each.param));
                          });
 
 TEST(contract_suite, fails_a_storage_that_loses_writes) {

@@ -18,7 +18,8 @@ std::string slurp(const fs::path& p) {
 }
 
 void spill(const fs::path& p, const std::string& content) {
-  std::ofstream(p, std::ios::binary | std::ios::trunc).write(content.data(), static_cast<std::streamsize>(content.size()));
+  std::ofstream(p, std::ios::binary | std::ios::trunc)
+      .write(content.data(), static_cast<std::streamsize>(content.size()));
 }
 
 event stored_event(std::uint64_t id) {
@@ -106,7 +107,10 @@ TEST_F(damage, a_database_of_another_program_is_refused_and_not_changed) {
 }
 
 TEST_F(damage, a_newer_database_is_refused_with_what_to_do) {
-  { SQLite::Database(file().string(), SQLite::OPEN_READWRITE).exec("INSERT INTO migrations (version, name) VALUES (999, 'later')"); }
+  {
+    SQLite::Database(file().string(), SQLite::OPEN_READWRITE)
+        .exec("INSERT INTO migrations (version, name) VALUES (999, 'later')");
+  }
   loop l;
   opened_storage o(l, settings_in(dir.path()));
   ASSERT_FALSE(o.opened);
@@ -166,7 +170,8 @@ TEST_F(damage, a_damaged_log_never_crashes_it) {
   {
     opened_storage o(l, settings_in(dir.path()));
     ASSERT_TRUE(o.opened);
-    for (int i = 0; i < 20; ++i) ASSERT_TRUE(l.run(o.store->commit(one_record("w" + std::to_string(i), std::string(500, 'w')))));
+    for (int i = 0; i < 20; ++i)
+      ASSERT_TRUE(l.run(o.store->commit(one_record("w" + std::to_string(i), std::string(500, 'w')))));
     fs::copy_file(file().string() + "-wal", dir.path() / "kept-wal");
     fs::copy_file(file(), dir.path() / "kept");
   }
@@ -180,8 +185,10 @@ TEST_F(damage, a_damaged_log_never_crashes_it) {
     fs::copy_file(dir.path() / "kept", file(), fs::copy_options::overwrite_existing);
     spill(file().string() + "-wal", broken);
     opened_storage o(l, settings_in(dir.path()));
-    if (o.opened) use_all(l, *o.store);
-    else EXPECT_FALSE(o.opened.error().action.empty());
+    if (o.opened)
+      use_all(l, *o.store);
+    else
+      EXPECT_FALSE(o.opened.error().action.empty());
   }
 }
 

@@ -45,7 +45,10 @@ TEST(files, a_read_only_folder_is_refused) {
   fs::create_directory(place);
   ASSERT_EQ(::mount("tmpfs", place.c_str(), "tmpfs", 0, "size=8m"), 0);
   loop l;
-  { opened_storage o(l, settings_in(place)); EXPECT_TRUE(o.opened); }
+  {
+    opened_storage o(l, settings_in(place));
+    EXPECT_TRUE(o.opened);
+  }
   ASSERT_EQ(::mount(nullptr, place.c_str(), nullptr, MS_REMOUNT | MS_RDONLY, nullptr), 0);
   {
     opened_storage o(l, settings_in(place));
@@ -95,7 +98,8 @@ TEST(files, a_second_process_is_refused_and_told_who_has_it) {
     opened_storage o(l, settings_in(dir.path()));
     ASSERT_FALSE(o.opened);
     EXPECT_EQ(o.opened.error().code, errc::conflict);
-    EXPECT_NE(o.opened.error().message.find("process " + std::to_string(child)), std::string::npos) << o.opened.error().message;
+    EXPECT_NE(o.opened.error().message.find("process " + std::to_string(child)), std::string::npos)
+        << o.opened.error().message;
     EXPECT_FALSE(o.opened.error().action.empty());
   }
   ::kill(child, SIGKILL);

@@ -1,9 +1,9 @@
 // A disk that fills up: refused, nothing half-written, and it works again when there is space.
 #include <gtest/gtest.h>
 
-#include <fstream>
 #include <sys/mount.h>
 #include <unistd.h>
+#include <fstream>
 
 #include "tests/unit/storage/world.hpp"
 
@@ -57,7 +57,9 @@ TEST_F(full_disk, commits_are_refused_whole_and_work_again_after) {
     // Many at once, so that they share transactions: those that answered well must be there, the others not.
     std::vector<std::future<result<void>>> pending;
     for (int i = 0; i < 200; ++i) {
-      pending.push_back(asio::co_spawn(l.executor(), o.store->commit(one_record("r" + std::to_string(i), std::string(4000, 'r'))), asio::use_future));
+      pending.push_back(asio::co_spawn(l.executor(),
+                                       o.store->commit(one_record("r" + std::to_string(i), std::string(4000, 'r'))),
+                                       asio::use_future));
     }
     int good = 0, bad = 0;
     std::vector<bool> stored;
@@ -96,7 +98,8 @@ TEST_F(full_disk, a_batch_too_large_for_the_disk_does_not_fail_its_neighbours) {
   std::vector<std::future<result<void>>> pending;
   for (int i = 0; i < 30; ++i) {
     const std::size_t size = i == 10 ? 5u << 20 : 100;
-    pending.push_back(asio::co_spawn(l.executor(), o.store->commit(one_record("r" + std::to_string(i), std::string(size, 'r'))), asio::use_future));
+    pending.push_back(asio::co_spawn(
+        l.executor(), o.store->commit(one_record("r" + std::to_string(i), std::string(size, 'r'))), asio::use_future));
   }
   for (int i = 0; i < 30; ++i) {
     auto done = pending[static_cast<std::size_t>(i)].get();

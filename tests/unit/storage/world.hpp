@@ -28,7 +28,8 @@ class loop {
   template <class T>
   result<T> run(task<T> work) {
     auto pending = asio::co_spawn(context_, std::move(work), asio::use_future);
-    if (pending.wait_for(std::chrono::seconds(60)) != std::future_status::ready) std::abort();  // a hang must not hang ctest
+    if (pending.wait_for(std::chrono::seconds(60)) != std::future_status::ready)
+      std::abort();  // a hang must not hang ctest
     return pending.get();
   }
 
@@ -41,7 +42,9 @@ class loop {
 // A folder that goes away with the object.
 class folder {
  public:
-  folder() : path_(std::filesystem::temp_directory_path() / random_id("caged-test-", 10)) { std::filesystem::create_directory(path_); }
+  folder() : path_(std::filesystem::temp_directory_path() / random_id("caged-test-", 10)) {
+    std::filesystem::create_directory(path_);
+  }
   ~folder() {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
@@ -61,7 +64,8 @@ inline storage_sqlite::settings settings_in(const std::filesystem::path& dir) {
 // A storage that is opened and closed with the object; `opened` says how that went.
 class opened_storage {
  public:
-  opened_storage(loop& l, storage_sqlite::settings s) : loop_(l), store(std::make_unique<storage_sqlite::sqlite_storage>(std::move(s))) {
+  opened_storage(loop& l, storage_sqlite::settings s)
+      : loop_(l), store(std::make_unique<storage_sqlite::sqlite_storage>(std::move(s))) {
     opened = loop_.run(store->open());
   }
   ~opened_storage() {

@@ -26,13 +26,12 @@ task<T> await_callback(Start start) {
     auto executor = asio::prefer(asio::get_associated_executor(*held), asio::execution::outstanding_work.tracked);
     begin(callback<T>([held = std::move(held), executor](result<T> value) mutable {
       // The handler owns the coroutine's frame: it must neither run nor die on this thread.
-      asio::post(executor, [held = std::move(held), value = std::move(value)]() mutable {
-        std::move (*held)(std::move(value));
-      });
+      asio::post(executor,
+                 [held = std::move(held), value = std::move(value)]() mutable { std::move (*held)(std::move(value)); });
     }));
   };
-  co_return co_await asio::async_initiate<decltype(asio::use_awaitable), void(result<T>)>(
-      initiate, asio::use_awaitable, std::move(start));
+  co_return co_await asio::async_initiate<decltype(asio::use_awaitable), void(result<T>)>(initiate, asio::use_awaitable,
+                                                                                          std::move(start));
 }
 
 }  // namespace caged
