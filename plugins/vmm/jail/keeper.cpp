@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/file.h>
+#include <thread>
 #include <unistd.h>
 
 namespace caged::vmm::jail {
@@ -43,8 +44,15 @@ result<void> keeper::open() {
   auto boxes = open_or_make(options_.data / "boxes");
   if (!boxes) return boxes.error();
   boxes_ = std::move(*boxes);
-  // Two hosts on one folder would sweep each other's boxes.
-  if (::flock(boxes_.get(), LOCK_EX | LOCK_NB) != 0) {
+  // Two hosts on one folder would sweep each other's boxes. A host that was just killed may have a launcher between its
+  // fork and its exec, which holds the lock for a moment longer.
+  const auto until = std::chrono::steady_clock::now() + 1s;
+  while (::flock(boxes_.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EINTR || (errno == EWOULDBLOCK && std::chrono::steady_clock::now() < until)) {
+      std::this_thread::sleep_for(5ms);
+      continue;
+    }
+    boxes_.reset();
     return fail(errc::conflict, "data_folder_in_use", "another host uses the folder " + (options_.data / "boxes").string(), "Stop it, or give this one a data folder of its own.");
   }
   auto trash = open_or_make(options_.data / "trash");

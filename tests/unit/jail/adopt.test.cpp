@@ -118,7 +118,8 @@ TEST_F(jail_adopt, survives_kills_at_random_moments) {
     }
     test_host host(data_);
     backend jail(host, test_config());
-    ASSERT_TRUE(host.await(jail.open()));
+    auto opened = host.await(jail.open());
+    ASSERT_TRUE(opened) << describe(opened.error());
     auto adopted = host.await(jail.adopt({"a"}));
     ASSERT_TRUE(adopted);
     for (const auto& box : *adopted) {
