@@ -14,25 +14,20 @@ char plain(char c) {
   }
 }
 
-// The places of the first brace expression with a comma at its own level: open, commas…, close. Empty when there is none.
+// The places of the outermost first brace expression with a comma of its own: open, commas…, close. Empty when there is none.
 std::vector<std::size_t> brace_expression(std::string_view text) {
-  std::vector<std::size_t> opens;
-  std::vector<std::vector<std::size_t>> commas;
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == mark_open) {
-      opens.push_back(i);
-      commas.emplace_back();
-    } else if (text[i] == mark_comma && !opens.empty()) {
-      commas.back().push_back(i);
-    } else if (text[i] == mark_close && !opens.empty()) {
-      if (!commas.back().empty()) {
-        std::vector<std::size_t> out{opens.back()};
-        out.insert(out.end(), commas.back().begin(), commas.back().end());
-        out.push_back(i);
-        return out;
-      }
-      opens.pop_back();
-      commas.pop_back();
+  constexpr int most_opens = 64;  // keeps a word of nothing but braces linear
+  int opens = 0;
+  for (auto open = text.find(mark_open); open != std::string_view::npos && ++opens <= most_opens; open = text.find(mark_open, open + 1)) {
+    std::vector<std::size_t> places{open};
+    int depth = 0;
+    for (std::size_t i = open; i < text.size(); ++i) {
+      if (text[i] == mark_open) ++depth;
+      if (text[i] == mark_comma && depth == 1) places.push_back(i);
+      if (text[i] != mark_close || --depth > 0) continue;
+      if (places.size() == 1) break;
+      places.push_back(i);
+      return places;
     }
   }
   return {};

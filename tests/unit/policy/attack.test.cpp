@@ -59,8 +59,8 @@ INSTANTIATE_TEST_SUITE_P(budgets, stopped, ::testing::Values(
   std::pair{"repeat until false", "budget"},
   std::pair{"goto top ::top:: goto top", "budget"},
   std::pair{"local function f() return f() end return f()", "budget"},
-  std::pair{"local function f() f() end f()", "overflow"},
-  std::pair{"local function f(n) return f(n + 1) + f(n + 1) end f(0)", "overflow"},
+  std::pair{"local function f() f() end f()", "memory"},
+  std::pair{"local function f(n) return f(n + 1) + f(n + 1) end f(0)", "memory"},
   std::pair{"local s = 'x' while true do s = s .. s end", "memory"},
   std::pair{"return deny(string.rep('x', 1 << 40))", "string.rep"},
   std::pair{"return deny(string.rep('', 1 << 60, 'ab'))", "string.rep"},
@@ -183,10 +183,10 @@ INSTANTIATE_TEST_SUITE_P(escapes, stopped, ::testing::Values(
   std::pair{"event.argv[1] = 'x'", "event cannot be changed"},
   std::pair{"ctx.args.x = 1", "ctx.args cannot be changed"},
   std::pair{"ctx.session.x = 1", "cannot be changed"},
-  std::pair{"require('os')", "lib."},
-  std::pair{"require('lib.../../../etc/passwd')", "lib."},
+  std::pair{"require('os')", "while a policy is loaded"},
+  std::pair{"require('lib.../../../etc/passwd')", "while a policy is loaded"},
   std::pair{"require('lib.x')", "while a policy is loaded"},
-  std::pair{"require('lib.\\0x')", "lib."}
+  std::pair{"require('lib.\\0x')", "while a policy is loaded"}
 ));
 
 TEST(attack, tostring_shows_no_address) {

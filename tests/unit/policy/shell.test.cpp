@@ -59,7 +59,7 @@ TEST(shell, words) {
   EXPECT_EQ(words_of("'' \"\" x"), "||x");
   EXPECT_EQ(words_of("$'a\\x41\\n\\101' \"a\\$b\""), "aA\nA|a$b");
   EXPECT_EQ(words_of("echo {a,b}c {x} {1..3} a{b,{c,d}}"), "echo|ac|bc|{x}|{1..3}|ab|ac|ad");
-  EXPECT_EQ(words_of("X=1 Y='a b'; echo $X $Y \"$Y\" ${X}z ${Q:-dft} ${X:+yes} $Q"), " ; echo|1|a|b|a b|1z|dft|yes|$Q?");
+  EXPECT_EQ(words_of("X=1; Y='a b'; echo $X $Y \"$Y\" ${X}z ${Q:-dft} ${X:+yes} $Q"), "echo|1|a|b|a b|1z|dft|yes|$Q?");
   EXPECT_EQ(words_of("a$(echo b)c `echo d`"), "abc|d");
   EXPECT_EQ(words_of("a *.c"), "a|*.c?");
   EXPECT_EQ(words_of("a \\\n b"), "a|b");
