@@ -31,8 +31,7 @@ struct policy_set::frame {
   handler h;
   stage at;
   int context_ref;
-  const event* e;
-  result<verdict> answer;
+  std::optional<result<verdict>> answer;
 
   static int run(lua_State* state) {
     auto& f = *static_cast<frame*>(lua_touserdata(state, 1));
@@ -43,7 +42,7 @@ struct policy_set::frame {
     lua_call(state, 2, LUA_MULTRET);
     const int count = lua_gettop(state);
     if (count == 0 || (count == 1 && lua_isnil(state, 1))) return 0;
-    f.answer = read_answers(state, count, f.at, f.self->policies_[f.h.policy].info.label);
+    f.answer.emplace(read_answers(state, count, f.at, f.self->policies_[f.h.policy].info.label));
     lua_settop(state, 0);
     return 0;
   }
@@ -79,8 +78,10 @@ verdict policy_set::evaluate(stage at, const event& e, const json& session, std:
   views_.open(e, session);
   for (const handler& h : found->second) {
     const auto begin = traces == nullptr ? std::chrono::steady_clock::time_point{} : std::chrono::steady_clock::now();
-    auto answer = ask(h, at, slot, e);
-    verdict one = answer ? std::move(*answer) : failed(at, policies_[h.policy].info, answer.error());
+    std::optional<verdict> answer;
+    auto done = ask(h, at, slot, answer);
+    if (done && !answer && traces == nullptr) continue;
+    verdict one = !done ? failed(at, policies_[h.policy].info, done.error()) : answer ? std::move(*answer) : verdict{};
     if (traces != nullptr) {
       traces->push_back({policies_[h.policy].info.label, one,
                          options_.limits.instructions - machine_->meter().work_left(), machine_->meter().allocated(),
@@ -92,12 +93,12 @@ verdict policy_set::evaluate(stage at, const event& e, const json& session, std:
   return out;
 }
 
-result<verdict> policy_set::ask(const handler& h, stage at, session_slot& slot, const event& e) {
+result<void> policy_set::ask(const handler& h, stage at, session_slot& slot, std::optional<verdict>& answer) {
   if (slot.contexts[h.policy] == LUA_NOREF) {
     auto made = make_context(slot, h.policy);
     if (!made) return made.error();
   }
-  frame f{this, h, at, slot.contexts[h.policy], &e, verdict{}};
+  frame f{this, h, at, slot.contexts[h.policy], std::nullopt};
   lua_State* state = machine_->raw();
   if (!lua_checkstack(state, 32)) return fail(errc::limit_exceeded, "policy_memory", "no stack left for policies");
   lua_pushcfunction(state, &frame::run);
@@ -108,7 +109,10 @@ result<verdict> policy_set::ask(const handler& h, stage at, session_slot& slot, 
     auto checked = check_state(slot, h.policy);
     if (!checked) return checked.error();
   }
-  return std::move(f.answer);
+  if (!f.answer) return {};
+  if (!*f.answer) return f.answer->error();
+  answer = std::move(**f.answer);
+  return {};
 }
 
 policy_set::session_slot& policy_set::slot_for(const std::string& session_id) {

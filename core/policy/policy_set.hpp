@@ -79,7 +79,8 @@ class policy_set {
   static int require(lua_State* state);
   result<void> load_library(lua_State* state, const std::string& name, int loaded);
 
-  result<verdict> ask(const handler& h, stage at, session_slot& slot, const event& e);
+  // `answer` stays empty when the handler has nothing to say, which is nearly always.
+  result<void> ask(const handler& h, stage at, session_slot& slot, std::optional<verdict>& answer);
   session_slot& slot_for(const std::string& session_id);
   result<void> make_context(session_slot& slot, std::size_t policy_index);
   result<json> read_state(session_slot& slot, std::size_t policy_index);

