@@ -75,16 +75,47 @@ double pss_mib(pid_t pid) {
   return 0;
 }
 
-std::set<pid_t> processes_named(const std::string& prefix) {
-  std::set<pid_t> found;
+namespace {
+
+std::vector<pid_t> all_processes() {
+  std::vector<pid_t> found;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string name = entry.path().filename().string();
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::string comm;
-    std::getline(std::ifstream(entry.path() / "comm") >> std::ws, comm);
-    if (comm.starts_with(prefix)) found.insert(static_cast<pid_t>(std::strtol(name.c_str(), nullptr, 10)));
+    if (name.find_first_not_of("0123456789") == std::string::npos) found.push_back(std::stoi(name));
   }
   return found;
+}
+
+pid_t parent_of(pid_t pid) {
+  std::ifstream in("/proc/" + std::to_string(pid) + "/status");
+  for (std::string line; std::getline(in, line);) {
+    if (line.starts_with("PPid:")) return std::stoi(line.substr(5));
+  }
+  return 0;
+}
+
+}  // namespace
+
+std::set<pid_t> processes_named(const std::string& prefix) {
+  std::set<pid_t> found;
+  for (const pid_t pid : all_processes()) {
+    std::ifstream in("/proc/" + std::to_string(pid) + "/comm");
+    std::string comm;
+    std::getline(in, comm);
+    if (comm.starts_with(prefix)) found.insert(pid);
+  }
+  return found;
+}
+
+std::set<pid_t> family_of(std::set<pid_t> roots) {
+  const std::vector<pid_t> all = all_processes();
+  for (bool grown = true; grown;) {
+    grown = false;
+    for (const pid_t pid : all) {
+      if (!roots.contains(pid) && roots.contains(parent_of(pid))) grown = roots.insert(pid).second;
+    }
+  }
+  return roots;
 }
 
 }  // namespace caged::bench

@@ -21,4 +21,7 @@ double pss_mib(pid_t pid);
 // Living processes whose name (comm) begins with `prefix`.
 std::set<pid_t> processes_named(const std::string& prefix);
 
+// `roots` and all their living descendants.
+std::set<pid_t> family_of(std::set<pid_t> roots);
+
 }  // namespace caged::bench

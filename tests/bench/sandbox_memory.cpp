@@ -18,7 +18,7 @@ void measure_idle_server(server& s, const settings&, std::vector<comparison>& ou
   out.push_back(line);
 }
 
-// What ten idle sandboxes add: their own processes (by their names, ours all begin with "caged") and the server.
+// What ten idle sandboxes add: processes named caged… that were not there before, all below them and below the server.
 void measure_idle_sandbox(server& s, const settings&, std::vector<comparison>& out) {
   constexpr int count = 10;
   http::client c = s.connect();
@@ -29,8 +29,11 @@ void measure_idle_sandbox(server& s, const settings&, std::vector<comparison>& o
   std::this_thread::sleep_for(std::chrono::seconds{1});
   double sum = 0;
   int processes = 0;
-  for (const pid_t pid : processes_named("caged")) {
-    if (before.contains(pid)) continue;
+  auto roots = processes_named("caged");
+  for (const pid_t pid : before) roots.erase(pid);
+  roots.insert(s.pid());
+  for (const pid_t pid : family_of(roots)) {
+    if (pid == s.pid()) continue;
     sum += pss_mib(pid);
     ++processes;
   }
