@@ -42,6 +42,7 @@ class House:
                 self.includes(path, text)
                 self.header(path, text)
                 self.names(path, text)
+                self.coroutines(path, text)
             if path.endswith(".md"):
                 self.links(path, text)
         self.plugins()
@@ -131,6 +132,13 @@ class House:
             self.refuse(path, 0, "file names are snake_case", "rename it")
         if re.search(r"^TEST(_[FP])?\(", text, re.M) and path.startswith("tests/") and not path.endswith(".test.cpp"):
             self.refuse(path, 0, "holds tests and is not named *.test.cpp", "rename it")
+
+    def coroutines(self, path, text):
+        for number, line in enumerate(text.splitlines(), 1):
+            code = line.split("//")[0]
+            for pattern, what, action in rules.MISCOMPILED:
+                if pattern.search(code):
+                    self.refuse(path, number, f"gcc 12 miscompiles this: {what}", action)
 
     def links(self, path, text):
         for number, line in enumerate(text.splitlines(), 1):

@@ -119,6 +119,11 @@ class HouseRules(unittest.TestCase):
         self.assert_refused("tests/unit/base/x.cpp", "TEST(a, b) {}\n", "*.test.cpp")
         self.assert_refused("core/base/BadName.cpp", "\n", "snake_case")
 
+    def test_coroutines_that_gcc_12_miscompiles(self):
+        self.assert_refused("core/base/x.cpp", "auto a = b ? co_await c() : d;\n", "conditional operator")
+        self.assert_refused("core/base/x.cpp", "co_await on_pool(p, [w] { return f(w); });\n", "destroyed twice")
+        self.assert_fine("core/base/x.cpp", "auto a = co_await f(x[i]);\nco_await g(p, [] { return 1; });\n")
+
     def test_dead_links(self):
         self.assert_refused("docs/x.md", "[y](missing.md)\n", "does not exist")
 

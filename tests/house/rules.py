@@ -80,6 +80,14 @@ CODE_SUFFIXES = {".cpp", ".hpp", ".h", ".c", ".ipp", ".py", ".sh", ".lua", ".cma
 # Files that may be longer, with the reason.
 MAY_BE_LONG: dict[str, str] = {}
 
+# ---- coroutines: what gcc 12 miscompiles, found as crashes
+
+MISCOMPILED = [
+    (re.compile(r"\?\s*co_await\b"), "co_await inside a conditional operator", "use if and else"),
+    (re.compile(r"co_await\b[^;]*[(,]\s*\[[^\]]*\w[^\]]*\]\s*(\(|\{|mutable\b)"),
+     "a capturing lambda made inside a co_await expression is destroyed twice", "make it a named local and std::move it"),
+]
+
 # ---- words
 
 # Assembled from pieces so that this file does not match itself.
