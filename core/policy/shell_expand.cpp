@@ -1,6 +1,8 @@
 // From raw words to words: brace expansion and field splitting.
 #include <core/policy/shell_reader.hpp>
 
+#include <algorithm>
+
 namespace caged::policy::shell {
 namespace {
 

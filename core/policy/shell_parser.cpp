@@ -1,7 +1,9 @@
 // The grammar: lists, pipelines, groups, redirections, here-documents.
 #include <core/policy/shell_parser.hpp>
 
+#include <algorithm>
 #include <core/policy/shell_reader.hpp>
+#include <utility>
 
 namespace caged::policy::shell {
 namespace {

@@ -1,6 +1,8 @@
 // Words: quoting, parameters, substitutions.
 #include <core/policy/shell_reader.hpp>
 
+#include <algorithm>
+
 namespace caged::policy::shell {
 namespace {
 
