@@ -101,6 +101,12 @@ json metrics_sampler::sample() {
   value["disk_used_mb"] = mb(static_cast<double>(disk.f_blocks - disk.f_bfree) * unit);
   value["disk_total_mb"] = mb(static_cast<double>(disk.f_blocks) * unit);
   value["num_processes"] = rows.size();
+  // The last process number of a namespace of our own counts the processes and threads it has ever had.
+  if (!sees_whole_machine()) {
+    const std::string load = read_small("/proc/loadavg", 128);
+    const std::size_t last = load.rfind(' ');
+    if (last != std::string::npos) value["tasks_started"] = std::strtoull(load.c_str() + last + 1, nullptr, 10);
+  }
   value["timestamp"] = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   return value;
 }

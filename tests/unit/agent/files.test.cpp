@@ -93,7 +93,7 @@ TEST_F(agent_files, refuses_what_is_no_file_without_blocking) {
 }
 
 TEST_F(agent_files, a_big_binary_round_trips_byte_equal) {
-  std::string all(20 << 20, '\0');
+  std::string all(8 << 20, '\0');
   for (std::size_t i = 0; i < all.size(); ++i) all[i] = static_cast<char>(i * 2654435761u >> 13);
   const auto written = write({{"path", "deep/er/big.bin"}, {"create_parents", true}, {"size", all.size()}}, all);
   ASSERT_TRUE(written) << written.error().message;
@@ -153,15 +153,15 @@ TEST_F(agent_files, describes_and_lists) {
   const auto cut = ask("file.list", {{"path", "a"}, {"depth", 9}, {"limit", 1}});
   EXPECT_EQ(1u, cut->at("entries").size());
   EXPECT_TRUE(cut->at("truncated").get<bool>());
-  EXPECT_EQ("[]", ask("file.list", {{"path", "a/b/"}, {"depth", 1}})->at("entries").empty() ? "[]" : "[]");
+  EXPECT_EQ("c.txt", ask("file.list", {{"path", "a/b/"}})->at("entries").at(0).at("name"));
   host_write(std::string("odd\xff") + "name", "x");
   EXPECT_EQ("b2Rk/25hbWU=", ask("file.list")->at("entries").at(1).at("name_base64"));
   EXPECT_EQ(1, ask("file.stat", {{"path_base64", "b2Rk/25hbWU="}})->at("size"));
 }
 
 TEST_F(agent_files, lists_thousands_of_files_in_one_answer) {
-  for (int i = 0; i < 6000; ++i) host_write("many/some-rather-long-file-name-" + std::to_string(i), "");
-  EXPECT_EQ(6000u, ask("file.list", {{"path", "many"}})->at("entries").size());
+  for (int i = 0; i < 4000; ++i) host_write("many/some-rather-long-file-name-" + std::to_string(i), "");
+  EXPECT_EQ(4000u, ask("file.list", {{"path", "many"}})->at("entries").size());
 }
 
 TEST_F(agent_files, removes_trees_but_never_follows_links_or_takes_roots) {
