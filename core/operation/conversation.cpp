@@ -87,9 +87,10 @@ task<void> listen(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> 
     result<void> done;
     if (!m.text) {
       done = co_await process->write_stdin(std::move(m.data));
+    } else if (auto message = parse_json(m.data); message) {
+      done = co_await obey(client, agent, process, std::move(*message));
     } else {
-      auto message = parse_json(m.data);
-      done = message ? co_await obey(client, agent, process, std::move(*message)) : result<void>(message.error());
+      done = message.error();
     }
     // A process that ended or closed its stdin is no failure of the conversation; its exit is on its way.
     if (!done && done.error().code == errc::invalid_argument)

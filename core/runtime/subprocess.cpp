@@ -123,7 +123,8 @@ class program_source : public byte_source {
     }
     if (ec == asio::error::operation_aborted) co_return fail(errc::cancelled, "cancelled", "reading from " + name_ + " was cancelled");
     const pid_t pid = std::exchange(pid_, -1);
-    const int code = co_await on_pool(pool_, [pid] { return reap(pid); });
+    auto waiting = [pid] { return reap(pid); };
+    const int code = co_await on_pool(pool_, std::move(waiting));
     drain_errors();
     if (code != 0)
       co_return fail(errc::unavailable, "program_failed", name_ + " ended with exit code " + std::to_string(code) + ": " + errors_,

@@ -91,17 +91,21 @@ task<void> manager::fetch_repository(std::shared_ptr<live> l, std::string token)
   want.token = std::move(token);
   want.staging = parts_.staging / l->rec.id;
   want.roots = parts_.config->repo_roots;
-  auto fetched = co_await runtime::on_pool(parts_.blocking, [want] { return fetch_to_host(want); });
+  // Named, not written into the await: gcc 12 destroys such a temporary twice.
+  auto fetching = [want] { return fetch_to_host(want); };
+  auto fetched = co_await runtime::on_pool(parts_.blocking, std::move(fetching));
   if (!fetched) co_return fetched.error();
   if (l->rec.repo.commit.empty()) l->rec.repo.commit = fetched->commit;
   auto packed = pack_folder(parts_.executor, parts_.blocking, fetched->folder);
-  result<void> unpacked = packed ? co_await unpack(l, *packed) : result<void>(packed.error());
-  const auto staging = want.staging;
-  co_await runtime::on_pool(parts_.blocking, [staging] {
+  result<void> unpacked;
+  if (packed) unpacked = co_await unpack(l, *packed);
+  else unpacked = packed.error();
+  auto cleaning = [staging = want.staging] {
     std::error_code ignored;
     std::filesystem::remove_all(staging, ignored);
     return 0;
-  });
+  };
+  co_await runtime::on_pool(parts_.blocking, std::move(cleaning));
   co_return unpacked;
 }
 
