@@ -2,12 +2,18 @@
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/awaitable.hpp>
-#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/execution/outstanding_work.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/prefer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <memory>
+#include <optional>
 #include <thread>
 
 namespace caged::runtime {
@@ -32,18 +38,32 @@ class loop {
   std::thread thread_;
 };
 
-namespace detail {
-template <class F>
-auto call(F f) -> asio::awaitable<decltype(f())> {
-  co_return f();
-}
-}  // namespace detail
-
-// Runs `f` on `pool` and comes back with its value on the caller's executor. `f` must not refer to the caller's frame
-// unless the caller cannot be cancelled meanwhile.
+// Runs `f` on `pool` and comes back with its value on the caller's executor. Cancellation takes effect afterwards: `f`
+// cannot be stopped. `f` must not refer to the caller's frame unless the caller waits for it, which it does. Pass a
+// named object: gcc 12 destroys a temporary of an await expression twice.
 template <class F>
 auto on_pool(asio::any_io_executor pool, F f) -> asio::awaitable<decltype(f())> {
-  co_return co_await asio::co_spawn(pool, detail::call(std::move(f)), asio::use_awaitable);
+  using value = decltype(f());
+  auto initiate = [](auto handler, asio::any_io_executor where, F work) {
+    auto held = std::make_shared<decltype(handler)>(std::move(handler));
+    auto back = asio::prefer(asio::get_associated_executor(*held), asio::execution::outstanding_work.tracked);
+    asio::post(where, [held = std::move(held), back, work = std::move(work)]() mutable {
+      std::exception_ptr failure;
+      std::optional<value> made;
+      try {
+        made.emplace(work());
+      } catch (...) {
+        failure = std::current_exception();
+      }
+      // The handler owns the coroutine's frame: it must neither run nor die on the pool.
+      asio::post(back, [held = std::move(held), failure, made = std::move(made)]() mutable {
+        std::move (*held)(failure, failure ? std::optional<value>() : std::move(made));
+      });
+    });
+  };
+  auto made = co_await asio::async_initiate<decltype(asio::use_awaitable), void(std::exception_ptr, std::optional<value>)>(
+      initiate, asio::use_awaitable, std::move(pool), std::move(f));
+  co_return std::move(*made);
 }
 
 }  // namespace caged::runtime

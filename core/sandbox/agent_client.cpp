@@ -43,7 +43,7 @@ class process_handle final : public agent_process {
 
   task<std::optional<process_item>> next() override {
     auto taking = take_from(held_);
-    auto piece = co_await asio::co_spawn(held_->link->strand(), std::move(taking), asio::use_awaitable);
+    auto piece = co_await std::move(taking);
     if (!piece) co_return piece.error();
     if (!*piece) co_return std::nullopt;
     process_item item;
@@ -62,18 +62,18 @@ class process_handle final : public agent_process {
 
   task<void> write_stdin(std::string data) override {
     auto sending = send_on(held_, std::move(data));
-    co_return co_await asio::co_spawn(held_->link->strand(), std::move(sending), asio::use_awaitable);
+    co_return co_await std::move(sending);
   }
 
   task<void> close_stdin() override {
     auto ending = end_on(held_);
-    co_return co_await asio::co_spawn(held_->link->strand(), std::move(ending), asio::use_awaitable);
+    co_return co_await std::move(ending);
   }
 
   task<void> resize(int columns, int rows) override {
     json arguments{{"id", id_}, {"cols", columns}, {"rows", rows}};
     auto asking = held_->link->request("pty.resize", std::move(arguments));
-    auto answer = co_await asio::co_spawn(held_->link->strand(), std::move(asking), asio::use_awaitable);
+    auto answer = co_await std::move(asking);
     if (!answer) co_return answer.error();
     co_return result<void>();
   }
@@ -89,7 +89,7 @@ class download_bytes final : public byte_source {
   download_bytes(std::shared_ptr<held_channel> held, std::optional<std::uint64_t> size) : held_(std::move(held)), size_(size) {}
   task<std::string> read() override {
     auto taking = take_from(held_);
-    auto piece = co_await asio::co_spawn(held_->link->strand(), std::move(taking), asio::use_awaitable);
+    auto piece = co_await std::move(taking);
     if (!piece) co_return piece.error();
     if (!*piece) co_return std::string();
     co_return std::move((*piece)->bytes);
@@ -106,7 +106,7 @@ class watch_items final : public item_source {
   explicit watch_items(std::shared_ptr<held_channel> held) : held_(std::move(held)) {}
   task<std::optional<stream_item>> next() override {
     auto taking = take_from(held_);
-    auto piece = co_await asio::co_spawn(held_->link->strand(), std::move(taking), asio::use_awaitable);
+    auto piece = co_await std::move(taking);
     if (!piece) co_return piece.error();
     if (!*piece) co_return std::nullopt;
     auto data = wire::parse((*piece)->bytes);
@@ -192,13 +192,13 @@ class client final : public agent_client {
   task<json> request(std::string operation, json arguments) override {
     const link_ptr link = link_;
     auto asking = link->request(std::move(operation), std::move(arguments));
-    co_return co_await asio::co_spawn(link->strand(), std::move(asking), asio::use_awaitable);
+    co_return co_await std::move(asking);
   }
 
   task<std::shared_ptr<agent_process>> start(std::string operation, json arguments) override {
     const link_ptr link = link_;
     auto opening = open_with_channel(link, std::move(operation), std::move(arguments), true);
-    auto made = co_await asio::co_spawn(link->strand(), std::move(opening), asio::use_awaitable);
+    auto made = co_await std::move(opening);
     if (!made) co_return made.error();
     co_return enter(*made);
   }
@@ -207,7 +207,7 @@ class client final : public agent_client {
     const link_ptr link = link_;
     json arguments{{"id", process_id}};
     auto opening = open_with_channel(link, "process.attach", std::move(arguments), false);
-    auto made = co_await asio::co_spawn(link->strand(), std::move(opening), asio::use_awaitable);
+    auto made = co_await std::move(opening);
     if (!made) co_return made.error();
     co_return enter(*made);
   }
@@ -215,7 +215,7 @@ class client final : public agent_client {
   task<download> read_file(json arguments) override {
     const link_ptr link = link_;
     auto opening = open_with_channel(link, "file.read", std::move(arguments), false);
-    auto made = co_await asio::co_spawn(link->strand(), std::move(opening), asio::use_awaitable);
+    auto made = co_await std::move(opening);
     if (!made) co_return made.error();
     download d;
     const std::int64_t length = number_in(made->head, "length");
@@ -227,13 +227,13 @@ class client final : public agent_client {
   task<json> write_file(json arguments, std::shared_ptr<byte_source> bytes) override {
     const link_ptr link = link_;
     auto uploading = upload(link, std::move(arguments), std::move(bytes));
-    co_return co_await asio::co_spawn(link->strand(), std::move(uploading), asio::use_awaitable);
+    co_return co_await std::move(uploading);
   }
 
   task<std::shared_ptr<item_source>> watch(json arguments) override {
     const link_ptr link = link_;
     auto opening = open_with_channel(link, "file.watch", std::move(arguments), false);
-    auto made = co_await asio::co_spawn(link->strand(), std::move(opening), asio::use_awaitable);
+    auto made = co_await std::move(opening);
     if (!made) co_return made.error();
     std::shared_ptr<item_source> items = std::make_shared<watch_items>(made->held);
     co_return items;
@@ -246,7 +246,7 @@ class client final : public agent_client {
   asio::awaitable<error> wait_lost() override {
     const link_ptr link = link_;
     auto waiting = lost_on(link);
-    co_return co_await asio::co_spawn(link->strand(), std::move(waiting), asio::use_awaitable);
+    co_return co_await std::move(waiting);
   }
 
   void close() override {
@@ -270,7 +270,7 @@ class client final : public agent_client {
 task<std::shared_ptr<agent_client>> agent_client::open(asio::any_io_executor executor, box_stream stream) {
   const link_ptr link = std::make_shared<agent_link>(std::move(executor), std::move(stream));
   auto opening = open_on(link);
-  auto done = co_await asio::co_spawn(link->strand(), std::move(opening), asio::use_awaitable);
+  auto done = co_await std::move(opening);
   if (!done) co_return done.error();
   std::shared_ptr<agent_client> made = std::make_shared<client>(link);
   co_return made;

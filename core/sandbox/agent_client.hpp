@@ -38,7 +38,8 @@ class agent_client {
  public:
   virtual ~agent_client() = default;
 
-  // Shakes hands over `stream` (deadline 5 s) and starts the reader. All use is on `executor`.
+  // Shakes hands over `stream` (deadline 5 s) and starts the reader. All use is on `executor`, which is one thread or a
+  // strand.
   static task<std::shared_ptr<agent_client>> open(asio::any_io_executor executor, box_stream stream);
 
   // One request, one answer: the operations of sdk/wire/PROTOCOL.md that carry no bulk data, e.g.

@@ -41,7 +41,7 @@ asio::awaitable<bool> wakeup::wait() {
 }
 
 agent_link::agent_link(asio::any_io_executor executor, box_stream stream)
-    : strand_(asio::make_strand(std::move(executor))), stream_(std::move(stream)), out_changed_(strand_),
+    : strand_(std::move(executor)), stream_(std::move(stream)), out_changed_(strand_),
       lost_changed_(strand_), opened_changed_(strand_), watch_timer_(strand_),
       last_frame_(std::chrono::steady_clock::now()) {}
 

@@ -44,7 +44,7 @@ TEST_F(Lifecycle, BadInputIsRefusedWithThePlace) {
   r.method = "POST";
   r.target = "/v1/sandboxes";
   r.fields = {{"content-type", "application/json"}};
-  for (const char* body : {"{", "", "[]", "{\"cpus\":1,\"cpus\":2}", "\xff\xfe", "nul"}) {
+  for (const char* body : {"{", " ", "[]", "{\"cpus\":1,\"cpus\":2}", "\xff\xfe", "nul"}) {
     r.body = body;
     const auto answer = raw(r);
     EXPECT_EQ(answer.status, 400) << body;
