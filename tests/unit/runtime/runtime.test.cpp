@@ -16,7 +16,8 @@ using caged::testing::run;
 
 asio::awaitable<void> sleep_then(std::chrono::milliseconds time, int* count) {
   co_await sleep_for(time);
-  if ((co_await asio::this_coro::cancellation_state).cancelled() == asio::cancellation_type::none) ++*count;
+  const auto state = co_await asio::this_coro::cancellation_state;
+  if (state.cancelled() == asio::cancellation_type::none) ++*count;
 }
 
 asio::awaitable<void> throw_soon() {

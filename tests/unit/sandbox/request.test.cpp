@@ -67,7 +67,7 @@ TEST(CreateRequest, FillsDefaultsAndClampsIdleTime) {
   EXPECT_EQ(w.disk_gb, 5);
   EXPECT_EQ(w.timeout_s, 604800);
   EXPECT_EQ(w.network_mode, "none");
-  EXPECT_EQ(parse({})->wanted.timeout_s, 900);
+  EXPECT_EQ(parse(json::object())->wanted.timeout_s, 900);
 }
 
 TEST(CreateRequest, ZeroMeansTheServersDefault) {

@@ -1,5 +1,7 @@
 #include "ws_session.hpp"
 
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/message.hpp>
@@ -27,7 +29,8 @@ result<std::optional<stream_message>> read_end(error_code ec) {
 }  // namespace
 
 ws_session::ws_session(std::shared_ptr<connection> owner)
-    : owner_(std::move(owner)), stream_(owner_->socket()), turn_(owner_->executor(), asio::steady_timer::time_point::max()) {}
+    : owner_(std::move(owner)), stream_(owner_->socket()), turn_(owner_->executor(), asio::steady_timer::time_point::max()),
+      arrived_(owner_->executor(), asio::steady_timer::time_point::max()), taken_(owner_->executor(), asio::steady_timer::time_point::max()) {}
 
 task<void> ws_session::accept(parsed_head head, std::string subprotocol, std::size_t max_message) {
   ws::stream_base::timeout times;
@@ -61,22 +64,47 @@ task<std::optional<stream_message>> ws_session::read() {
 }
 
 task<std::optional<stream_message>> ws_session::read_here() {
-  if (!open_) co_return std::optional<stream_message>{};
-  buffer_.clear();
-  const auto [ec, n] = co_await stream_.async_read(buffer_, use_tuple);
-  if (ec) {
-    open_ = false;
-    turn_.cancel();
-    co_return read_end(ec);
+  if (!pumping_) {
+    if (!open_) co_return std::optional<stream_message>{};
+    pumping_ = true;
+    // Ends with the socket, which the connection shuts when the exchange is over.
+    asio::co_spawn(owner_->executor(), pump(shared_from_this()), asio::detached);
   }
-  stream_message message;
-  message.text = stream_.got_text();
-  message.data.assign(static_cast<const char*>(buffer_.data().data()), n);
-  if (buffer_.capacity() > (256u << 10)) {
-    buffer_.clear();
-    buffer_.shrink_to_fit();
+  while (!inbox_ && !end_ && open_) {
+    co_await arrived_.async_wait(use_tuple);
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none) co_return closed();
   }
-  co_return std::optional<stream_message>(std::move(message));
+  if (inbox_) {
+    auto message = std::exchange(inbox_, std::nullopt);
+    taken_.cancel();
+    co_return message;
+  }
+  if (auto end = std::exchange(end_, std::nullopt)) co_return *end;
+  co_return std::optional<stream_message>{};
+}
+
+asio::awaitable<void> ws_session::pump(std::shared_ptr<ws_session> self) {
+  while (true) {
+    self->buffer_.clear();
+    const auto [ec, n] = co_await self->stream_.async_read(self->buffer_, use_tuple);
+    if (ec) {
+      self->end_ = read_end(ec);
+      self->open_ = false;
+      self->turn_.cancel();
+      self->arrived_.cancel();
+      co_return;
+    }
+    self->inbox_.emplace();
+    self->inbox_->text = self->stream_.got_text();
+    self->inbox_->data.assign(static_cast<const char*>(self->buffer_.data().data()), n);
+    if (self->buffer_.capacity() > (256u << 10)) {
+      self->buffer_.clear();
+      self->buffer_.shrink_to_fit();
+    }
+    self->arrived_.cancel();
+    while (self->inbox_ && self->open_) co_await self->taken_.async_wait(use_tuple);
+  }
 }
 
 task<void> ws_session::write(stream_message message) {
@@ -98,6 +126,7 @@ task<void> ws_session::write_here(stream_message message) {
   if (!ec) co_return result<void>{};
   if (open_) {
     open_ = false;
+    arrived_.cancel();
     owner_->shut();
   }
   co_return closed();
@@ -112,6 +141,8 @@ asio::awaitable<void> ws_session::close_here(std::uint16_t code, std::string rea
   if (!open_) co_return;
   open_ = false;
   turn_.cancel();
+  arrived_.cancel();
+  taken_.cancel();  // the reader goes on: it is who sees the answer to our close frame
   if (reason.size() > 120) reason.resize(120);
   ws::close_reason why(static_cast<ws::close_code>(code), reason);
   owner_->set_write_deadline(clock::now() + 1s);

@@ -20,6 +20,7 @@ class ws_session : public websocket, public std::enable_shared_from_this<ws_sess
 
  private:
   task<std::optional<stream_message>> read_here();
+  static asio::awaitable<void> pump(std::shared_ptr<ws_session> self);
   task<void> write_here(stream_message message);
   asio::awaitable<void> close_here(std::uint16_t code, std::string reason);
 
@@ -27,6 +28,11 @@ class ws_session : public websocket, public std::enable_shared_from_this<ws_sess
   boost::beast::websocket::stream<tcp::socket&, false> stream_;
   boost::beast::flat_buffer buffer_;
   asio::steady_timer turn_;   // writers wait here for theirs
+  // Beast cannot go on after a cancelled read; so one coroutine reads, a message ahead, and read() may be cancelled.
+  asio::steady_timer arrived_, taken_;
+  std::optional<stream_message> inbox_;
+  std::optional<result<std::optional<stream_message>>> end_;  // how reading ended, until it was told
+  bool pumping_ = false;
   bool writing_ = false;
   bool open_ = false;
 };
