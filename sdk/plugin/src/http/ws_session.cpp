@@ -73,7 +73,7 @@ task<std::optional<stream_message>> ws_session::read_here() {
   while (!inbox_ && !end_ && open_) {
     co_await arrived_.async_wait(use_tuple);
     const auto state = co_await asio::this_coro::cancellation_state;
-    if (state.cancelled() != asio::cancellation_type::none) co_return closed();
+    if (state.cancelled() != asio::cancellation_type::none) co_return std::optional<stream_message>{};
   }
   if (inbox_) {
     auto message = std::exchange(inbox_, std::nullopt);
