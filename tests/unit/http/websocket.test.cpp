@@ -16,6 +16,10 @@ asio::awaitable<void> echo(std::shared_ptr<exchange> ex) {
   const std::string offered(ex->head().field("sec-websocket-protocol"));
   auto socket = co_await ex->accept_websocket(offered, 70'000);
   if (socket.has_error()) co_return;
+  // Counts also when a cancelled wait throws.
+  struct at_end {
+    ~at_end() { ++ended; }
+  } counter;
   while (true) {
     auto message = co_await (*socket)->read();
     if (message.has_error() || !message->has_value()) break;
@@ -27,7 +31,6 @@ asio::awaitable<void> echo(std::shared_ptr<exchange> ex) {
     const auto sent = co_await (*socket)->write(std::move(answer));
     if (sent.has_error()) break;
   }
-  ++ended;
 }
 
 class websocket_test : public front_fixture {
