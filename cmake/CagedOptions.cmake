@@ -3,6 +3,8 @@ option(CAGED_TESTS "Build the tests" ON)
 option(CAGED_FUZZ "Build the libFuzzer targets (clang only)" OFF)
 set(CAGED_SANITIZER "" CACHE STRING "Name of the sanitizer the flags enable; part of the plugin fingerprint")
 
+set(CAGED_TEST_FLAGS "" CACHE STRING "Compiler flags for tests, after the preset's")
+
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)

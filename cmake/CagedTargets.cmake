@@ -17,7 +17,8 @@ function(caged_library name)
   target_link_libraries(${name} PUBLIC caged::sdk)
 endfunction()
 
-# caged_test(name SOURCES ... LIBS ... [LABELS ...] [TIMEOUT seconds]): one GoogleTest binary, one ctest entry.
+# caged_test(name SOURCES ... LIBS ... [LABELS ...] [TIMEOUT seconds]): one GoogleTest binary, one ctest entry. LABELS is
+# a list: unit, contract, integration, security …; "single_threaded" beside unit keeps it out of the ThreadSanitizer run.
 function(caged_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS;DEFINES" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -25,7 +26,9 @@ function(caged_test name)
   target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}")
   target_compile_definitions(${name} PRIVATE ${ARG_DEFINES}
     CAGED_BUILD_DIR="${CMAKE_BINARY_DIR}" CAGED_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-  target_precompile_headers(${name} REUSE_FROM caged_pch)
+  # Tests are compiled for speed of compiling; what they test is compiled as it ships.
+  target_compile_options(${name} PRIVATE ${CAGED_TEST_FLAGS})
+  target_precompile_headers(${name} REUSE_FROM caged_test_pch)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests")
   add_test(NAME ${name} COMMAND ${name})
   if(NOT ARG_TIMEOUT)

@@ -37,12 +37,16 @@ phase_ctest() {
   local start=$SECONDS
   built release ctest || return 0
   validator_environment
-  run_ctest release ctest "$start"
+  # Benchmarks are `./dev bench`; the fuzzers have a phase of their own.
+  run_ctest release ctest "$start" -LE '^(bench|fuzz)$'
 }
 
 # The unit and contract suites under a sanitizer; only what they need is built.
 phase_sanitizer() {
   local preset="$1" start=$SECONDS
+  # A program of one thread teaches ThreadSanitizer nothing.
+  local without=()
+  [ "$preset" != tsan ] || without=(-LE '^single_threaded$')
   configured "$preset" || return 0
   list_suite "$preset"
   if [ ! -s "$report/$preset.outputs" ]; then record "$preset" 1 1 0 "no unit or contract test exists"; return 0; fi
@@ -50,7 +54,7 @@ phase_sanitizer() {
   built "$preset" "$preset" $(xargs <"$report/$preset.outputs") || return 0
   export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1"
   export UBSAN_OPTIONS="print_stacktrace=1" TSAN_OPTIONS="second_deadlock_stack=1:halt_on_error=1"
-  run_ctest "$preset" "$preset" "$start" -L '^(unit|contract)$' -E "^($(paste -sd '|' "$report/$preset.scripts"))\$"
+  run_ctest "$preset" "$preset" "$start" -L '^(unit|contract)$' "${without[@]}" -E "^($(paste -sd '|' "$report/$preset.scripts"))\$"
 }
 
 # Every fuzz program (fuzz_X or X_fuzz) for some seconds, on its corpus in tests/fuzz/X/corpus where there is one. What
@@ -99,9 +103,8 @@ run_ctest() {
   # gcc 12's ThreadSanitizer refuses the address space layout that newer kernels choose at random.
   [ "$preset" != tsan ] || around=(setarch "$(uname -m)" -R)
   say "testing $name"
-  # Benchmarks are `./dev bench`; the fuzzers have a phase of their own.
   "${around[@]}" ctest --test-dir "$(preset_folder "$preset")" --parallel "$jobs" --output-on-failure --no-tests=error \
-    -LE '^(bench|fuzz)$' --output-junit "$report/$name.xml" "${selection[@]}" "$@" 2>&1 | tee "$log" || status=$?
+    --output-junit "$report/$name.xml" "${selection[@]}" "$@" 2>&1 | tee "$log" || status=$?
   totals="$(sed -n 's/^.*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*$/\2 \1/p' "$log" | tail -n 1)"
   if [ -z "$totals" ]; then totals="1 1"; fi
   # ctest also fails for a test that could not run at all: never call that a success.
@@ -140,7 +143,7 @@ built() {
 list_suite() {
   local folder
   folder="$root/$(preset_folder "$1")"
-  ctest --test-dir "$folder" --show-only=json-v1 -L '^(unit|contract)$' >"$report/$1.json"
+  ctest --test-dir "$folder" --show-only=json-v1 -L '^(unit|contract)$' "${without[@]}" >"$report/$1.json"
   jq -r --arg folder "$folder/" '.tests[] | select(.command[0] // "" | startswith($folder) | not) | .name' \
     "$report/$1.json" | sort -u >"$report/$1.scripts"
   jq -r --arg folder "$folder/" '.tests[] | select(.command[0] // "" | startswith($folder)) | .command[]

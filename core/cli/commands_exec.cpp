@@ -84,7 +84,12 @@ result<int> perform_exec(session& s, const exec_options& o, const std::vector<st
   plan.in = choose_stdin(plan.tty, o.forward_input, o.refuse_input);
   auto outcome = run_exec(s, o.id, std::move(plan), signals);
   if (!outcome && outcome.error().reason == "interrupted") return 128 + SIGINT;
-  if (!outcome) return outcome.error();
+  if (!outcome) {
+    const int code = exit_code_of_refusal(outcome.error());
+    if (code == 0) return outcome.error();
+    s.note(describe(outcome.error()));
+    return code;
+  }
   return outcome->code;
 }
 

@@ -102,7 +102,12 @@ result<int> perform_command(session& s, const run_options& o, const std::string&
   plan.tty = o.pty ? tty_use::pty : tty_use::none;
   plan.in = choose_stdin(plan.tty, o.forward_input, o.refuse_input);
   auto outcome = run_exec(s, id, std::move(plan), signals);
-  if (!outcome) return outcome.error();
+  if (!outcome) {
+    const int code = exit_code_of_refusal(outcome.error());
+    if (code == 0) return outcome.error();
+    s.note(describe(outcome.error()));
+    return code;
+  }
   const auto total = std::chrono::duration_cast<std::chrono::milliseconds>(clock::now() - began);
   run_facts facts = collect(s, id);
   facts.exit_code = outcome->code;

@@ -213,6 +213,12 @@ int exit_code_of(const json& frame) {
   return 125;
 }
 
+int exit_code_of_refusal(const error& refusal) {
+  if (refusal.reason == "program_not_found") return 127;
+  if (refusal.reason == "not_executable") return 126;
+  return 0;
+}
+
 stdin_use choose_stdin(tty_use tty, bool asked, bool refused) {
   if (refused) return stdin_use::none;
   if (asked || tty == tty_use::pty) return stdin_use::forward;

@@ -83,7 +83,7 @@ TEST(Cli, StreamsStayApartAndBinaryClean) {
   EXPECT_EQ(ran.out, "out\n");
   EXPECT_EQ(ran.err, "err\n");
   std::string bytes;
-  for (int i = 0; i < 2'000'000; ++i) bytes += static_cast<char>((i * 7919) >> 5);
+  for (unsigned i = 0; i < 2'000'000; ++i) bytes += static_cast<char>((i * 7919) >> 5);
   const auto echoed = caged({"run", "-q", "--", "cat"}, bytes);
   EXPECT_EQ(echoed.code, 0) << echoed.err;
   EXPECT_TRUE(echoed.out == bytes) << echoed.out.size() << " bytes came back of " << bytes.size();

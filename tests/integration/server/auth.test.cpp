@@ -19,9 +19,9 @@ TEST_F(Auth, WithoutAKeyOnlyHealthAndTheDescriptionAnswer) {
 }
 
 TEST_F(Auth, AReadKeyIsRefusedOnEveryRouteThatChangesSomething) {
-  const json made = call("POST", "/v1/account/keys", {{"name", "reader"}, {"scope", "read_only"}});
-  const std::string key = made["key"].get<std::string>();
-  EXPECT_EQ(made["info"]["scope"], "read");
+  const json fresh = call("POST", "/v1/account/keys", {{"name", "reader"}, {"scope", "read_only"}});
+  const std::string key = fresh["key"].get<std::string>();
+  EXPECT_EQ(fresh["info"]["scope"], "read");
   auto reader = host->client(key);
   EXPECT_TRUE(reader.call("GET", "/v1/sandboxes"));
   const json api = call("GET", "/openapi.json");
@@ -45,13 +45,13 @@ TEST_F(Auth, AReadKeyIsRefusedOnEveryRouteThatChangesSomething) {
     }
   }
   EXPECT_GT(refused_routes, 20);
-  call("DELETE", "/v1/account/keys/" + made["info"]["id"].get<std::string>());
+  call("DELETE", "/v1/account/keys/" + fresh["info"]["id"].get<std::string>());
   EXPECT_EQ(reader.call("GET", "/v1/sandboxes").error().code, errc::unauthenticated);
 }
 
 TEST_F(Auth, ASandboxKeyCannotReachTheHostsFilesOrKeys) {
-  const json made = call("POST", "/v1/account/keys", {{"name", "agent"}, {"scope", "sandbox"}});
-  auto agent = host->client(made["key"].get<std::string>());
+  const json fresh = call("POST", "/v1/account/keys", {{"name", "agent"}, {"scope", "sandbox"}});
+  auto agent = host->client(fresh["key"].get<std::string>());
   EXPECT_EQ(agent.call("POST", "/v1/sandboxes", {{"repo", "/etc"}}).error().code, errc::permission_denied);
   EXPECT_EQ(agent.call("GET", "/v1/account/keys").error().code, errc::permission_denied);
   EXPECT_EQ(agent.call("POST", "/v1/account/keys", {{"name", "x"}, {"scope", "full"}}).error().code, errc::permission_denied);
@@ -60,7 +60,9 @@ TEST_F(Auth, ASandboxKeyCannotReachTheHostsFilesOrKeys) {
 TEST_F(Auth, TheLastFullKeyStays) {
   const json keys = call("GET", "/v1/account/keys");
   for (const auto& k : keys)
-    if (k["scope"] == "full") EXPECT_EQ(refused("DELETE", "/v1/account/keys/" + k["id"].get<std::string>()).reason, "last_key");
+    if (k["scope"] == "full") {
+      EXPECT_EQ(refused("DELETE", "/v1/account/keys/" + k["id"].get<std::string>()).reason, "last_key");
+    }
 }
 
 TEST_F(Auth, ForeignHostNamesAreRefused) {

@@ -51,7 +51,9 @@ TEST_F(Events, ACommandIsOnTheStreamWithItsExit) {
     ASSERT_TRUE(*e);
     const json data = json::parse((*e)->data);
     phases += data["data"]["phase"].get<std::string>() + " ";
-    if (i == 1) EXPECT_EQ(data["data"]["exit"]["exit_code"], 42);
+    if (i == 1) {
+      EXPECT_EQ(data["data"]["exit"]["exit_code"], 42);
+    }
   }
   EXPECT_EQ(phases, "started finished ");
 }

@@ -67,8 +67,8 @@ TEST(Subprocess, ALateProgramIsKilledWithItsChildren) {
   // An orphan stays a zombie where the machine's first process does not reap.
   const auto runs = [child] {
     std::ifstream stat("/proc/" + std::to_string(child) + "/stat");
-    std::string number, name, state;
-    return bool(stat >> number >> name >> state) && state != "Z" && state != "X";
+    std::string number, program_name, state;
+    return bool(stat >> number >> program_name >> state) && state != "Z" && state != "X";
   };
   for (int i = 0; i < 100 && runs(); ++i) usleep(10'000);
   EXPECT_FALSE(runs());

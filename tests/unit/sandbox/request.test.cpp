@@ -45,7 +45,9 @@ TEST(CreateRequest, RefusesWhatCannotWorkAndNamesThePlace) {
     auto r = parse(c.arguments, c.granted);
     ASSERT_FALSE(r) << c.name;
     EXPECT_EQ(r.error().code, c.code) << c.name;
-    if (c.path) EXPECT_EQ(r.error().path, c.path) << c.name;
+    if (c.path) {
+      EXPECT_EQ(r.error().path, c.path) << c.name;
+    }
     EXPECT_FALSE(r.error().action.empty()) << c.name;
   }
 }
