@@ -1,0 +1,116 @@
+#include "mcp/server/options.hpp"
+
+#include <cstdlib>
+#include <string_view>
+
+namespace caged::mcp {
+namespace {
+
+bool read_switch(const std::string& text, bool& out) {
+  out = text == "true" || text == "1" || text == "yes";
+  return out || text == "false" || text == "0" || text == "no";
+}
+
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> out;
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::size_t comma = std::min(text.find(',', at), text.size());
+    std::size_t begin = at, end = comma;
+    while (begin < end && text[begin] == ' ') ++begin;
+    while (end > begin && text[end - 1] == ' ') --end;
+    if (end > begin) out.push_back(text.substr(begin, end - begin));
+    at = comma + 1;
+  }
+  return out;
+}
+
+// What was expected where the value does not fit, nullptr where it does, "" for an unknown name.
+const char* set(server_options& o, std::string_view name, const std::string& value) {
+  if (name == "mode") return value == "stdio" ? nullptr : "stdio";
+  if (name == "workspace") return o.workspace = value, value.empty() ? "a folder" : nullptr;
+  if (name == "read-only") {
+    bool on = false;
+    if (!read_switch(value, on)) return "true or false";
+    o.allowed_access = on ? access::read_only : access::read_write;
+    return nullptr;
+  }
+  if (name == "allowed-commands") {
+    // A list of nothing allows nothing; so that an empty variable does not open everything by surprise, it is an error.
+    o.allowed_commands = split(value);
+    return o.allowed_commands->empty() ? "names of programs, separated by commas" : nullptr;
+  }
+  if (name == "tool-names") {
+    o.names = value == "documented" ? tool_names::documented : value == "published" ? tool_names::published : tool_names::unset;
+    return o.names == tool_names::unset ? "documented or published" : nullptr;
+  }
+  if (name == "pass-env") return o.pass_environment = split(value), nullptr;
+  if (name == "log-level") return (o.level = agent::log_level_of(value)) != agent::log_level::unset ? nullptr : "debug, info, warn or error";
+  if (name == "port") {
+    o.warnings.push_back("--port has no meaning in mode stdio and is ignored");
+    return nullptr;
+  }
+  if (name == "api-url" || name == "api-key") {
+    o.warnings.push_back("--" + std::string(name) + " is ignored: this server has no tools that talk to the platform");
+    return nullptr;
+  }
+  return "";
+}
+
+void read_variables(server_options& o) {
+  for (const char* name : {"mode", "workspace", "read-only", "allowed-commands", "log-level", "tool-names", "pass-env"}) {
+    std::string variable = "CAGED_MCP_";
+    for (const char* c = name; *c != '\0'; ++c) variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
+    const char* value = std::getenv(variable.c_str());
+    if (value == nullptr || *value == '\0') continue;
+    if (const char* expected = set(o, name, value)) o.error = variable + " is \"" + value + "\"; expected " + expected;
+  }
+}
+
+}  // namespace
+
+server_options read_server_options(int argc, char** argv) {
+  server_options o;
+  read_variables(o);
+  for (int i = 1; i < argc && o.error.empty(); ++i) {
+    std::string arg = argv[i];
+    if (arg.rfind('-', 0) != 0) {
+      o.error = "unexpected argument \"" + arg + "\"";
+      break;
+    }
+    arg.erase(0, arg.rfind("--", 0) == 0 ? 2 : 1);
+    const std::size_t equals = arg.find('=');
+    const std::string name = arg.substr(0, equals);
+    const bool has_value = equals != std::string::npos;
+    if (name == "version" || name == "help" || name == "h") {
+      (name == "version" ? o.version : o.help) = true;
+      continue;
+    }
+    const bool alone = name == "read-only" && !has_value;
+    if (!has_value && !alone && i + 1 >= argc) {
+      o.error = "--" + name + " needs a value";
+      break;
+    }
+    const std::string value = has_value ? arg.substr(equals + 1) : alone ? "true" : argv[++i];
+    if (const char* expected = set(o, name, value))
+      o.error = *expected == '\0' ? "unknown flag --" + name : "--" + name + " is \"" + value + "\"; expected " + expected;
+  }
+  return o;
+}
+
+const char* server_usage() noexcept {
+  return "usage: caged-mcp-server [flags]\n"
+         "Serves the Model Context Protocol on stdin and stdout: files, commands and git of one folder.\n"
+         "  --mode stdio               transport [CAGED_MCP_MODE, stdio]\n"
+         "  --workspace DIR            the folder; no path leads out of it [CAGED_MCP_WORKSPACE, .]\n"
+         "  --read-only                only file_read, file_list, file_search, git_status, git_diff, git_log\n"
+         "                             [CAGED_MCP_READ_ONLY, false]\n"
+         "  --allowed-commands A,B     programs that terminal_exec and process_start may run\n"
+         "                             [CAGED_MCP_ALLOWED_COMMANDS, all]\n"
+         "  --tool-names SET           documented (file_read) or published (filesystem_read)\n"
+         "                             [CAGED_MCP_TOOL_NAMES, documented]\n"
+         "  --pass-env A,B             further environment variables that commands get [CAGED_MCP_PASS_ENV]\n"
+         "  --log-level LEVEL          debug, info, warn, error; JSON on stderr [CAGED_MCP_LOG_LEVEL, info]\n"
+         "  --version                  print the version\n";
+}
+
+}  // namespace caged::mcp

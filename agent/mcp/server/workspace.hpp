@@ -1,0 +1,59 @@
+// The tools of one folder: what they share, and the way a call takes to its tool.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "arguments.hpp"
+#include "exec/process_table.hpp"
+#include "fs/tree.hpp"
+#include "loop.hpp"
+#include "mcp/protocol/tool.hpp"
+#include "mcp/server/command_policy.hpp"
+#include "mcp/server/options.hpp"
+
+namespace caged::mcp {
+
+using call_ptr = std::shared_ptr<tool_call>;
+
+class workspace : public toolbox {
+ public:
+  // Throws a failure when the folder cannot be opened.
+  workspace(agent::loop& l, const server_options& options);
+  ~workspace() override;
+
+  const std::vector<tool_info>& tools() const override { return infos_; }
+  void start(const call_ptr& call) override;
+  void on_child_signal() { processes_.reap(); }
+  // Kills everything that was started. For the end of the server.
+  void kill_all();
+
+  agent::loop& events() noexcept { return loop_; }
+  const agent::tree& files() const noexcept { return files_; }
+  agent::process_table& processes() noexcept { return processes_; }
+  const command_policy& commands() const noexcept { return policy_; }
+  // `path` as the client is told: relative to the workspace.
+  std::string relative(const std::string& path) const;
+  // Where programs may be named, git's own folder decides what git runs: its files are not written then.
+  void refuse_git_folder(const std::string& path) const;
+
+  // Runs `work` beside the loop and answers with what it returns or throws.
+  void job(const call_ptr& call, std::function<tool_result(const tool_call&)> work);
+
+ private:
+  struct entry;
+  agent::loop& loop_;
+  agent::tree files_;
+  command_policy policy_;
+  agent::process_table processes_;
+  std::vector<tool_info> infos_;
+  std::map<std::string, std::unique_ptr<entry>> entries_;
+};
+
+// "what happened. what to do", for the model.
+std::string failure_text(const wire::failure& f);
+
+}  // namespace caged::mcp
