@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -18,7 +19,7 @@
 namespace caged::agent {
 namespace {
 
-constexpr std::uint64_t first_cookie = std::uint64_t{1} << 61;
+constexpr std::uint64_t most_cookie = std::uint64_t{1} << 61;
 
 // The mark of a process; 0 when it has none or may not be looked at.
 std::uint64_t cookie_of(pid_t pid) {
@@ -36,15 +37,17 @@ std::uint64_t cookie_of(pid_t pid) {
 }  // namespace
 
 std::uint64_t new_cookie() {
-  static const std::uint64_t base = [] {
+  static const std::uint64_t top = [] {
     rlimit limit{};
     if (::getrlimit(RLIMIT_RTTIME, &limit) != 0) return std::uint64_t{0};
-    // Inside a box inside a box the limit is a mark already; ours count down from it.
-    return limit.rlim_max == RLIM_INFINITY ? first_cookie : std::uint64_t{limit.rlim_max};
+    // Inside a box inside a box the limit is a mark already, and may only be lowered.
+    return limit.rlim_max == RLIM_INFINITY ? most_cookie : std::uint64_t{limit.rlim_max};
   }();
-  static std::uint64_t used = 0;
-  ++used;
-  return base > (std::uint64_t{1} << 40) + used ? base - used : 0;
+  if (top < (std::uint64_t{1} << 40)) return 0;
+  // Random: an agent on the bare host sees the processes of every box, and must not take them for its own.
+  std::uint64_t random = 0;
+  if (::getrandom(&random, sizeof random, 0) != sizeof random) return 0;
+  return top / 2 + random % (top / 2);
 }
 
 std::vector<pid_t> tree_members(pid_t root, std::uint64_t cookie) {

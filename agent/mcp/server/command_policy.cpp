@@ -47,7 +47,7 @@ void refuse_options(const words& argv, std::initializer_list<std::string_view> o
       // Long options may be shortened and carry "=value"; short ones may be bundled.
       const std::string name = given.substr(0, given.find('='));
       const bool is_long = starts(std::string(option), "--");
-      const bool hit = is_long ? name.size() > 3 && starts(name, "--") && starts(std::string(option), name)
+      const bool hit = is_long ? name.size() > 2 && starts(name, "--") && starts(std::string(option), name)
                                : given.size() > 1 && given[0] == '-' && given[1] != '-' && given.find(option[1]) != std::string::npos;
       if (hit) throw refused_command(argv[0].value + " " + given + " " + why, "Leave that option out.");
     }

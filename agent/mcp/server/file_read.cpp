@@ -101,7 +101,7 @@ class line_page {
         last = line_ - 1;
       } else {
         text += part.substr(0, page_bytes - text.size());
-        text = std::string(clip(text, text.size()));
+        text.resize(without_half(text).size());
         last = line_;
         cut_line = true;
       }
@@ -192,7 +192,7 @@ tool_result read_bytes(const fd& file, const std::string& path, const struct sta
   std::string bytes = read_range(file, at, static_cast<std::size_t>(std::min(limit, most)));
   if (!base64) {
     if (bytes.find('\0') != std::string::npos) throw is_binary(path, st.st_size);
-    bytes.resize(clip(bytes, bytes.size()).size());
+    if (bytes.size() == page_bytes) bytes.resize(without_half(bytes).size());
   }
   const auto next = at + static_cast<std::int64_t>(bytes.size());
   tool_result r;

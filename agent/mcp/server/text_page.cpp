@@ -11,6 +11,16 @@ std::string_view clip(std::string_view text, std::size_t limit) noexcept {
   return text.substr(0, end);
 }
 
+std::string_view without_half(std::string_view text) noexcept {
+  for (std::size_t back = 1; back <= 3 && back <= text.size(); ++back) {
+    const auto c = static_cast<unsigned char>(text[text.size() - back]);
+    if ((c & 0xc0) == 0x80) continue;
+    const std::size_t needed = c < 0xc0 ? 1 : c < 0xe0 ? 2 : c < 0xf0 ? 3 : 4;
+    return needed > back ? text.substr(0, text.size() - back) : text;
+  }
+  return text;
+}
+
 std::string repaired(std::string_view text) {
   if (agent::valid_utf8(text)) return std::string(text);
   std::string out;

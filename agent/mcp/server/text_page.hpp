@@ -11,6 +11,8 @@ inline constexpr std::size_t page_bytes = 40'000;
 
 // The longest beginning of `text` with at most `limit` bytes that does not cut a UTF-8 sequence.
 std::string_view clip(std::string_view text, std::size_t limit) noexcept;
+// Without a UTF-8 sequence at its end that is not complete.
+std::string_view without_half(std::string_view text) noexcept;
 // U+FFFD for each byte that is not UTF-8; the text itself where there is none.
 std::string repaired(std::string_view text);
 // Without escape sequences and control characters, repaired.

@@ -20,7 +20,18 @@ struct workspace::entry {
   std::vector<std::string> names;  // of the arguments; read from the schema when the tool is first used
 };
 
+// Counts what was sent to a process and not taken by it.
+class workspace::unread_input : public agent::process_reader {
+ public:
+  void output_ready() override {}
+  void stdin_taken(std::size_t bytes) override { waiting -= bytes; }
+  std::uint64_t position() const noexcept override { return ~std::uint64_t{0}; }
+  std::size_t waiting = 0;
+};
+
 namespace {
+
+constexpr std::size_t max_unread = 1u << 20;
 
 std::string absolute(const std::string& path) {
   char whole[PATH_MAX];
@@ -116,6 +127,16 @@ void workspace::job(const call_ptr& call, std::function<tool_result(const tool_c
     if (!made->bad_argument.empty()) return call->refuse_arguments(std::move(made->bad_argument));
     call->answer(std::move(made->result));
   });
+}
+
+void workspace::write_stdin(agent::process& to, const std::string& bytes) {
+  auto& unread = unread_[to.about().id];
+  if (!unread) unread = std::make_unique<unread_input>();
+  if (unread->waiting + bytes.size() > max_unread)
+    throw wire::failed("limit_exceeded", "input_not_read", "the process has not read the " + std::to_string(unread->waiting) + " bytes that were sent before",
+                       "Wait for it to read, or end it with process_signal.");
+  unread->waiting += bytes.size();
+  to.write_stdin(unread.get(), bytes);
 }
 
 void workspace::kill_all() { processes_.signal_all(SIGKILL); }

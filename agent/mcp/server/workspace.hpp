@@ -40,6 +40,9 @@ class workspace : public toolbox {
   // Where programs may be named, git's own folder decides what git runs: its files are not written then.
   void refuse_git_folder(const std::string& path) const;
 
+  // Refuses (limit_exceeded) while the process leaves more than 1 MiB of its input unread.
+  void write_stdin(agent::process& to, const std::string& bytes);
+
   // Runs `work` beside the loop and answers with what it returns or throws.
   void job(const call_ptr& call, std::function<tool_result(const tool_call&)> work);
 
@@ -48,6 +51,8 @@ class workspace : public toolbox {
   agent::loop& loop_;
   agent::tree files_;
   command_policy policy_;
+  class unread_input;
+  std::map<std::string, std::unique_ptr<unread_input>> unread_;  // outlives the processes, which report to it
   agent::process_table processes_;
   std::vector<tool_info> infos_;
   std::map<std::string, std::unique_ptr<entry>> entries_;
