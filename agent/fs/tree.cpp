@@ -59,7 +59,8 @@ std::string tree::shown(const std::string& path) const {
 }
 
 int tree::open_raw(const std::string& path, int flags, unsigned mode) const {
-  flags |= O_CLOEXEC | O_NOCTTY;
+  // openat2 refuses O_PATH together with flags that mean nothing to it.
+  flags |= (flags & O_PATH) != 0 ? O_CLOEXEC : O_CLOEXEC | O_NOCTTY;
   if (how_ == confinement::box) return ::openat(root_.get(), path.c_str(), flags, mode);
   open_how how{};
   how.flags = static_cast<std::uint64_t>(flags);

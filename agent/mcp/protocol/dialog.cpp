@@ -56,6 +56,12 @@ std::shared_ptr<dialog> dialog::make(toolbox& tools, identity who) {
   return std::shared_ptr<dialog>(new dialog(tools, std::move(who)));
 }
 
+std::size_t dialog::working() const noexcept {
+  std::size_t count = 0;
+  for (const auto& [id, call] : calls_) count += call->tool_.empty() ? 0 : 1;
+  return count;
+}
+
 void dialog::refuse(std::string_view why, const std::shared_ptr<outlet>& to) {
   // The id cannot be known: null where the first era rules, nothing where the second does.
   std::string text = "{\"jsonrpc\":\"2.0\",";

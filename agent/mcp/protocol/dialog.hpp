@@ -59,6 +59,8 @@ class dialog : public std::enable_shared_from_this<dialog> {
   void close();
 
   std::size_t in_flight() const noexcept { return calls_.size(); }
+  // Calls of tools under way; not what is open until the client ends it.
+  std::size_t working() const noexcept;
   // What was agreed by initialize; unset before.
   revision agreed() const noexcept { return agreed_; }
   // For a transport that keeps the session apart from the dialog.

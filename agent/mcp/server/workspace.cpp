@@ -85,8 +85,10 @@ workspace::~workspace() = default;
 
 void workspace::start(const call_ptr& call) {
   entry& tool = *entries_.at(call->tool());
-  if (tool.names.empty())
-    for (const auto& [name, schema] : json::parse(tool.schema).at("properties").items()) tool.names.push_back(name);
+  if (tool.names.empty()) {
+    const json schema = json::parse(tool.schema);
+    for (const auto& [name, about] : schema.at("properties").items()) tool.names.push_back(name);
+  }
   try {
     for (const auto& [name, value] : call->arguments().items())
       if (std::find(tool.names.begin(), tool.names.end(), name) == tool.names.end()) {
@@ -145,6 +147,14 @@ std::string workspace::relative(const std::string& path) const {
   const std::string shown = files_.shown(path);
   if (shown == files_.folder()) return ".";
   return files_.folder() == "/" ? shown.substr(1) : shown.substr(files_.folder().size() + 1);
+}
+
+bool workspace::home_is_inside() const {
+  const char* home = std::getenv("HOME");
+  char whole[PATH_MAX];
+  if (home == nullptr || ::realpath(home, whole) == nullptr) return false;
+  const std::string real = whole;
+  return files_.folder() == "/" || real == files_.folder() || real.rfind(files_.folder() + "/", 0) == 0;
 }
 
 void workspace::refuse_git_folder(const std::string& path) const {

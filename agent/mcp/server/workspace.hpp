@@ -37,6 +37,8 @@ class workspace : public toolbox {
   const command_policy& commands() const noexcept { return policy_; }
   // `path` as the client is told: relative to the workspace.
   std::string relative(const std::string& path) const;
+  // Whether the client can write the settings of the user that commands run as.
+  bool home_is_inside() const;
   // Where programs may be named, git's own folder decides what git runs: its files are not written then.
   void refuse_git_folder(const std::string& path) const;
 
