@@ -54,7 +54,7 @@ phase_sanitizer() {
   built "$preset" "$preset" $(xargs <"$report/$preset.outputs") || return 0
   export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1"
   export UBSAN_OPTIONS="print_stacktrace=1" TSAN_OPTIONS="second_deadlock_stack=1:halt_on_error=1"
-  run_ctest "$preset" "$preset" "$start" -L '^(unit|contract)$' "${without[@]}" -E "^($(paste -sd '|' "$report/$preset.scripts"))\$"
+  run_ctest "$preset" "$preset" "$start" -L '^(unit|contract)$' "${without[@]}" -E "^(none|$(paste -sd '|' "$report/$preset.scripts"))\$"
 }
 
 # Every fuzz program (fuzz_X or X_fuzz) for some seconds, on its corpus in tests/fuzz/X/corpus where there is one. What
@@ -138,18 +138,15 @@ built() {
   return 1
 }
 
-# Of ctest's unit and contract entries: those that are no programs of this build (scripts and sub-builds, which run once,
-# in the release phase), and the files of the build that the others' command lines name, which Ninja takes as targets.
+# Of ctest's unit and contract entries: those that are programs of this build, which is to say targets of their own name;
+# and the others (scripts and sub-builds), which run once, in the release phase.
 list_suite() {
   local folder
   folder="$root/$(preset_folder "$1")"
-  ctest --test-dir "$folder" --show-only=json-v1 -L '^(unit|contract)$' "${without[@]}" >"$report/$1.json"
-  jq -r --arg folder "$folder/" '.tests[] | select(.command[0] // "" | startswith($folder) | not) | .name' \
-    "$report/$1.json" | sort -u >"$report/$1.scripts"
-  jq -r --arg folder "$folder/" '.tests[] | select(.command[0] // "" | startswith($folder)) | .command[]
-    | select(startswith($folder)) | ltrimstr($folder)' "$report/$1.json" | sort -u >"$report/$1.words"
-  ninja -C "$folder" -t targets all | sed 's/: [a-zA-Z_]*$//; s/: .*$//' | sort -u \
-    | comm -12 "$report/$1.words" - >"$report/$1.outputs"
+  ctest --test-dir "$folder" --show-only=json-v1 -L '^(unit|contract)$' "${without[@]}" | jq -r '.tests[].name' | sort -u >"$report/$1.names"
+  ninja -C "$folder" -t targets all | sed -n 's/: phony$//p' | sort -u >"$report/$1.targets"
+  comm -12 "$report/$1.names" "$report/$1.targets" >"$report/$1.outputs"
+  comm -23 "$report/$1.names" "$report/$1.targets" >"$report/$1.scripts"
 }
 
 # A real OpenAPI validator is a Python package that Debian lacks; it gets an environment of its own. Where it cannot

@@ -187,7 +187,7 @@ void git_commit(workspace& w, const call_ptr& call) {
           const std::size_t first = std::min(head.find('\t'), head.size()), second = std::min(head.find('\t', first + 1), head.size());
           tool_result result;
           result.structured = {{"commit", head.substr(0, first)}, {"summary", lines.empty() ? "" : lines.back()}};
-          result.text = "committed " + head.substr(std::min(first + 1, head.size()), second - std::min(first + 1, second)) + head.substr(second) + "\n" +
+          result.text = "committed " + head.substr(std::min(first + 1, head.size()), second - std::min(first + 1, second)) + " " + head.substr(std::min(second + 1, head.size())) + "\n" +
                         (lines.size() > 1 ? lines.back() : "");
           r->call->answer(std::move(result));
         });
