@@ -52,7 +52,7 @@ phase_sanitizer() {
   if [ ! -s "$report/$preset.outputs" ]; then record "$preset" 1 1 0 "no unit or contract test exists"; return 0; fi
   # shellcheck disable=SC2046
   built "$preset" "$preset" $(xargs <"$report/$preset.outputs") || return 0
-  export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1"
+  export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1:quarantine_size_mb=8"
   export UBSAN_OPTIONS="print_stacktrace=1" TSAN_OPTIONS="second_deadlock_stack=1:halt_on_error=1"
   run_ctest "$preset" "$preset" "$start" -L '^(unit|contract)$' "${without[@]}" -E "^(none|$(paste -sd '|' "$report/$preset.scripts"))\$"
 }
