@@ -74,10 +74,10 @@ void dialog::refuse(std::string_view why, const std::shared_ptr<outlet>& to) {
 void dialog::receive(std::string_view text, const std::shared_ptr<outlet>& to) {
   parsed_json parsed = parse_strict(text);
   if (!parsed.fault.empty()) return refuse(parsed.fault, to);
-  receive(std::move(parsed.value), to);
+  receive_parsed(std::move(parsed.value), to);
 }
 
-void dialog::receive(json message, const std::shared_ptr<outlet>& to) {
+void dialog::receive_parsed(json message, const std::shared_ptr<outlet>& to) {
   const auto keep = shared_from_this();
   if (message.is_array()) return batch(std::move(message), to);
   one(std::move(message), to);

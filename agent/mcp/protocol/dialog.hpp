@@ -52,7 +52,7 @@ class dialog : public std::enable_shared_from_this<dialog> {
   // happens. `to` is kept as long as the request is under way.
   void receive(std::string_view text, const std::shared_ptr<outlet>& to);
   // The same with the text parsed already.
-  void receive(json message, const std::shared_ptr<outlet>& to);
+  void receive_parsed(json message, const std::shared_ptr<outlet>& to);
   // A text that could not be framed (too long, not text): answered as a parse error.
   void refuse(std::string_view why, const std::shared_ptr<outlet>& to);
   // Cancels whatever is under way; nothing is sent any more.

@@ -187,7 +187,8 @@ void process_signal(workspace& w, const call_ptr& call) {
 void process_list(workspace& w, const call_ptr& call) {
   json rows = json::array();
   tool_result r;
-  for (const json& summary : w.processes().list().at("processes")) {
+  const json known = w.processes().list();
+  for (const json& summary : known.at("processes")) {
     rows.push_back(row_of(*w.processes().find(summary.at("id").get<std::string>())));
     if (r.text.size() < page_bytes) r.text += state_line(rows.back()) + "  " + rows.back().at("command").get<std::string>() + "\n";
   }

@@ -16,7 +16,7 @@ using when = tool_row::availability;
 #define CAGED_BOOL(name) "\"" name "\":{\"type\":\"boolean\"}"
 #define CAGED_LIST(name) "\"" name "\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}"
 #define CAGED_ID "\"id\":{\"type\":\"string\",\"description\":\"from process_start\"}"
-#define CAGED_PROCESS CAGED_TEXT("id") "," CAGED_INT("pid") "," CAGED_BOOL("running") "," CAGED_TEXT("command") "," CAGED_INT("output_bytes")
+#define CAGED_PROCESS CAGED_TEXT("id") "," CAGED_INT("pid") "," CAGED_BOOL("running") "," CAGED_TEXT("command")
 
 const std::vector<tool_row> rows{
     {"file_read", "filesystem_read", when::always, "Read file",
@@ -59,10 +59,10 @@ const std::vector<tool_row> rows{
      CAGED_OBJECT(CAGED_TEXT("command") "," CAGED_TEXT("cwd"), "\"command\""), CAGED_OUTPUT(CAGED_PROCESS, "\"id\",\"pid\",\"running\""), destructive | open_world, 0, process_start},
     {"process_read", "process_read", when::writable_only, "Read process output", "Output of a process from a byte offset, and whether it still runs.",
      CAGED_OBJECT(CAGED_ID "," CAGED_INT("offset") ",\"wait\":{\"type\":\"integer\",\"description\":\"seconds to wait for its end\"}", "\"id\""),
-     CAGED_OUTPUT(CAGED_PROCESS "," CAGED_TEXT("output") "," CAGED_INT("next_offset") "," CAGED_INT("total_bytes"), "\"id\",\"running\",\"output\",\"next_offset\""),
+     CAGED_OUTPUT(CAGED_PROCESS "," CAGED_TEXT("output") "," CAGED_INT("next_offset"), "\"id\",\"running\",\"output\",\"next_offset\""),
      read_only | idempotent, 60000, process_read},
     {"process_write", "process_write", when::writable_only, "Write process input", "Send text to the standard input of a process.",
-     CAGED_OBJECT(CAGED_ID "," CAGED_TEXT("input") ",\"close\":{\"type\":\"boolean\",\"description\":\"end of input\"}", "\"id\""),
+     CAGED_OBJECT(CAGED_ID "," CAGED_TEXT("input") ",\"close\":{\"type\":\"boolean\"}", "\"id\""),
      CAGED_OUTPUT(CAGED_TEXT("id") "," CAGED_INT("bytes"), "\"id\",\"bytes\""), destructive | open_world, 0, process_write},
     {"process_signal", "process_signal", when::writable_only, "Signal process", "Send a signal, SIGTERM by default. SIGKILL ends everything the process started.",
      CAGED_OBJECT(CAGED_ID "," CAGED_TEXT("signal"), "\"id\""), CAGED_OUTPUT(CAGED_TEXT("id") "," CAGED_TEXT("signal"), "\"id\",\"signal\""), destructive, 0, process_signal},
