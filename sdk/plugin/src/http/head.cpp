@@ -267,6 +267,18 @@ std::optional<std::string> host_of(std::string_view authority) {
   return lowered(host);
 }
 
+// RFC 9110 5.6.1: tokens between commas, blanks around them, empty elements allowed.
+static bool is_token_list(std::string_view list) noexcept {
+  while (!list.empty()) {
+    std::string_view element = list.substr(0, list.find(','));
+    list.remove_prefix(std::min(list.size(), element.size() + 1));
+    while (!element.empty() && (element.front() == ' ' || element.front() == '\t')) element.remove_prefix(1);
+    while (!element.empty() && (element.back() == ' ' || element.back() == '\t')) element.remove_suffix(1);
+    if (!element.empty() && !is_token(element)) return false;
+  }
+  return true;
+}
+
 head_result parse_head(std::string_view text) {
   parsed_head out;
   std::string_view rest = text, line;
@@ -283,6 +295,8 @@ head_result parse_head(std::string_view text) {
   if (auto refusal = find_host(out)) return *refusal;
   if (auto refusal = reduce_target(out)) return *refusal;
   for (const auto& [name, value] : out.head.fields) {
+    if ((name == "connection" || name == "proxy-connection") && !is_token_list(value))
+      return bad("malformed_connection", "the Connection header is not a list of tokens");
     if (name == "connection" && has_token(value, "close")) out.keep_alive = false;
     if (name == "expect") {
       if (!equal_ignoring_case(value, "100-continue"))
