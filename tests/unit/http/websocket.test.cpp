@@ -161,6 +161,9 @@ TEST_F(websocket_test, stopping_the_server_ends_conversations) {
   auto c = make_client();
   auto socket = c.websocket("/ws", "");
   ASSERT_TRUE(socket.has_value());
+  // An answered message proves that the handler is in its conversation.
+  ASSERT_TRUE(socket->write({true, "here"}).has_value());
+  ASSERT_TRUE(socket->read(3s).has_value());
   machine_.wait(front_->stop());
   EXPECT_EQ(ended, 1);
 }
