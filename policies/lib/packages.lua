@@ -63,12 +63,8 @@ local registry_flags = set "--registry --index-url -i --extra-index-url --index 
 local value_flags = set [[-r --requirement -c --constraint -t --target --prefix --cwd -C --dir --filter -w --workspace --python -p
   --features --version --branch --tag --rev --path --git --root --loglevel --config --cache-dir --timeout --retries --save-prefix -o --option]]
 
-local known_registries = {
-  npm = { "registry.npmjs.org", "registry.yarnpkg.com", "npm.pkg.github.com", "npm.jsr.io" },
-  pip = { "pypi.org", "pypi.python.org", "files.pythonhosted.org", "download.pytorch.org" },
-  cargo = { "crates.io", "index.crates.io", "static.crates.io", "github.com" },
-  gem = { "rubygems.org", "index.rubygems.org" }, go = { "proxy.golang.org", "sum.golang.org", "direct" }, apt = {},
-}
+-- Sources every machine has; its registries come from args.registries.
+local known_registries = { cargo = { "github.com" }, go = { "direct" } }
 function M.known_registry(manager, url, more)
   local host = lower(match(url, "^%a[%w+.-]*://[^/@]*@([^/:]+)") or match(url, "^%a[%w+.-]*://([^/:]+)") or url)
   for _, known in ipairs(known_registries[manager] or {}) do

@@ -22,7 +22,7 @@ test("bad input does not break it", function(t)
 end)
 
 test("ordinary development costs nothing", function(t)
-  local s = session(t)
+  local s = session(t, { known_hosts = { "npm.example", "pip.example", "deb.example" } })
   for _, text in ipairs {
     "npm ci", "npm test", "npm install express", "pip install -r requirements.txt", "pip install requests numpy", "cargo build --release", "go test ./...",
     "git clone https://github.com/a/b", "git commit -am x", "make -j4 && make install DESTDIR=out", "rm -rf node_modules dist", "grep -rn TODO src | head",
@@ -36,7 +36,7 @@ test("ordinary development costs nothing", function(t)
   for _, path in ipairs { "/workspace/a.c", "/usr/include/stdio.h", "/etc/ld.so.cache", "/home/u/.cache/pip/x", "/workspace/.env", "/home/u/.ssh/known_hosts", "/etc/ssl/certs/ca.pem" } do
     t.clean(s.fact("file_op", { operation = "read", path = path, exe = "/usr/bin/cc" }))
   end
-  for _, host in ipairs { "registry.npmjs.org", "pypi.org", "github.com", "objects.githubusercontent.com", "api.anthropic.com", "deb.debian.org" } do
+  for _, host in ipairs { "npm.example", "pip.example", "github.com", "objects.githubusercontent.com", "api.anthropic.com", "deb.example" } do
     t.clean(s.fact("network", { operation = "connect", host = host, address = "93.184.216.34", port = 443, protocol = "tls", verdict = "allow" }))
   end
   t.equal(s.score(), 100)
@@ -115,7 +115,7 @@ end)
 test("secrets, then the network", function(t)
   local s = session(t)
   s.fact("file_op", { operation = "read", path = "/root/.netrc", exe = "/usr/bin/cat" })
-  t.clean(s.fact("network", { operation = "connect", host = "pypi.org", port = 443 }))
+  t.clean(s.fact("network", { operation = "connect", host = "github.com", port = 443 }))
   t.deducted(s.fact("network", { operation = "connect", host = "evil.example", port = 443 }), "exfiltration", 30)
   s = session(t)
   s.fact("file_op", { operation = "read", path = "/root/.netrc", exe = "/usr/bin/cat" })
@@ -176,9 +176,9 @@ test("packages", function(t)
   t.deducted(told(t, "npm i lodahs"), "typosquat", 10)
   t.deducted(told(t, "pip install reqeusts"), "typosquat", 10)
   t.clean(told(t, "npm i @my/lodash preact lodash-es left-pad"))
-  local s = session(t)
-  t.clean(s.fact("package", { manager = "npm", name = "lodahs", registry = "registry.npmjs.org", in_lockfile = true }))
-  t.deducted(s.fact("package", { manager = "npm", name = "zzz", registry = "registry.npmjs.org", in_lockfile = false }), "unlocked_package", 5)
+  local s = session(t, { registries = { "npm.example" } })
+  t.clean(s.fact("package", { manager = "npm", name = "lodahs", registry = "npm.example", in_lockfile = true }))
+  t.deducted(s.fact("package", { manager = "npm", name = "zzz", registry = "npm.example", in_lockfile = false }), "unlocked_package", 5)
   t.deducted(s.fact("package", { manager = "pip", name = "zzz", registry = "evil.example" }), "unknown_registry", 5)
 end)
 

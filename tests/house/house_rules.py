@@ -60,11 +60,8 @@ class House:
             self.refuse(name, 0, "the top level lacks it", "add it")
 
     def words(self, path, text):
-        may_name = any(path.startswith(prefix) for prefix in rules.MAY_NAME_REGISTRIES)
         for number, line in enumerate(text.splitlines(), 1):
             for pattern, what in rules.FORBIDDEN_WORDS:
-                if may_name and "registry" in what:
-                    continue
                 if found := pattern.search(line):
                     self.refuse(path, number, f"'{found.group(0)}' is {what}", "say it without")
 

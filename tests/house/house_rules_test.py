@@ -99,8 +99,8 @@ class HouseRules(unittest.TestCase):
         self.assert_refused("docs/x.md", "see /work" + "/main/x\n", "machine")
         self.assert_refused("dev", "pip --index-url https://py" + "pi.org/simple\n", "registry")
 
-    def test_policies_may_name_registries_but_no_machine(self):
-        self.assert_fine("policies/lib/hosts.lua", "-- py" + "pi.org\n")
+    def test_policies_name_neither_registries_nor_machines(self):
+        self.assert_refused("policies/lib/hosts.lua", "-- py" + "pi.org\n", "registry")
         self.assert_refused("policies/lib/hosts.lua", "-- /work" + "/main/x\n", "machine")
 
     def test_plugin_names(self):

@@ -99,9 +99,3 @@ FORBIDDEN_WORDS = [
                 r"ang\.org|ruby" + r"gems\.org|repo1?\.mav" + r"en\.|deb\.deb" + r"ian\.org|security\.deb" +
                 r"ian\.org|registry-1\.dock" + r"er\.io)"), "the host of a package registry"),
 ]
-# Files and folders that must name package registries, with the reason. Nothing may name a developer's machine.
-MAY_NAME_REGISTRIES = {
-    "policies/": "the policies about packages know the registries",
-    "tests/unit/policy/": "their tests, and the engine's on such names",
-    "tests/policies/": "their tests",
-}

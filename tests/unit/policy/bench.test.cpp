@@ -28,7 +28,7 @@ std::vector<event> ordinary_events() {
     out.push_back(fact("file_op", {{"operation", "read"}, {"path", "/usr/include/header" + n + ".h"}, {"exe", "/usr/bin/cc1"}, {"pid", 100 + i}, {"source", "exec"}}));
     out.push_back(fact("file_op", {{"operation", "write"}, {"path", "/workspace/build/module" + n + ".o"}, {"exe", "/usr/bin/as"}, {"pid", 100 + i}, {"source", "exec"}}));
     if (i % 8 == 0) out.push_back(fact("command", {{"argv", {"/usr/bin/cc", "-O2", "-c", "module" + n + ".c", "-o", "module" + n + ".o"}}, {"path", "/usr/bin/cc"}, {"pid", 100 + i}, {"ppid", 99}, {"uid", 1000}, {"source", "exec"}}));
-    if (i % 10 == 0) out.push_back(fact("network", {{"operation", "connect"}, {"host", "registry.npmjs.org"}, {"address", "104.16.1.35"}, {"port", 443}, {"verdict", "allow"}}));
+    if (i % 10 == 0) out.push_back(fact("network", {{"operation", "connect"}, {"host", "github.com"}, {"address", "104.16.1.35"}, {"port", 443}, {"verdict", "allow"}}));
     if (i % 20 == 0) out.push_back(fact("command", {{"command", "cd build && make -j4 2>&1 | tail -20"}, {"source", "rest"}}));
   }
   return out;
