@@ -81,7 +81,7 @@ std::vector<std::shared_ptr<live>> manager::all() const {
   return list;
 }
 
-task<void> manager::save(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took) {
+task<void> manager::append(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took, std::vector<write> writes) {
   event e;
   e.session_id = l->rec.session_id;
   e.sandbox_id = l->rec.id;
@@ -89,14 +89,8 @@ task<void> manager::save(std::shared_ptr<live> l, std::string type, json fact, s
   e.time_us = base::now_us();
   e.duration_us = took.count();
   e.data = std::move(fact);
-  write put;
-  put.kind = "sandbox";
-  put.id = l->rec.id;
-  put.body = to_stored(l->rec);
   std::vector<event> events;
   events.push_back(std::move(e));
-  std::vector<write> writes;
-  writes.push_back(std::move(put));
   auto done = co_await parts_.journal->append(std::move(events), std::move(writes));
   if (!done) {
     parts_.log(log_level::error, "journal refused a fact of " + l->rec.id + ": " + describe(done.error()));
@@ -105,20 +99,19 @@ task<void> manager::save(std::shared_ptr<live> l, std::string type, json fact, s
   co_return result<void>{};
 }
 
+task<void> manager::save(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took) {
+  write put;
+  put.kind = "sandbox";
+  put.id = l->rec.id;
+  put.body = to_stored(l->rec);
+  std::vector<write> writes;
+  writes.push_back(std::move(put));
+  co_return co_await append(l, std::move(type), std::move(fact), took, std::move(writes));
+}
+
 task<void> manager::note(std::shared_ptr<live> l, std::string type, json data, std::chrono::microseconds took) {
-  event e;
-  e.session_id = l->rec.session_id;
-  e.sandbox_id = l->rec.id;
-  e.type = std::move(type);
-  e.time_us = base::now_us();
-  e.duration_us = took.count();
-  e.data = std::move(data);
-  std::vector<event> events;
-  events.push_back(std::move(e));
   std::vector<write> none;
-  auto done = co_await parts_.journal->append(std::move(events), std::move(none));
-  if (!done) co_return done.error();
-  co_return result<void>{};
+  co_return co_await append(l, std::move(type), std::move(data), took, std::move(none));
 }
 
 task<void> manager::become(std::shared_ptr<live> l, state to, json fact) {

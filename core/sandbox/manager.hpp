@@ -131,6 +131,8 @@ class manager {
   // Changes state, writes the record and the fact in one commit, wakes waiters. conflict when it may not be.
   task<void> become(std::shared_ptr<live> l, state to, json fact);
   task<void> save(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took = {});
+  // What save() and note() share: one fact and the writes that go with it, in one commit.
+  task<void> append(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took, std::vector<write> writes);
   void drop_client(live& l);
 
   parts parts_;
