@@ -128,7 +128,7 @@ result<void> server::open_parts() {
                          auto found = sandboxes_->find(id);
                          return found ? (*found)->rec.session_id : std::string();
                        }});
-  services_ = {&operations_, sandboxes_.get(), journal_.get(), records, keys_.get(), std::string(base::version()),
+  services_ = {&operations_, &config_, sandboxes_.get(), journal_.get(), records, keys_.get(), std::string(base::version()),
                [this] {
                  json rows = json::array();
                  for (const auto& p : plugins_->list()) {
@@ -143,14 +143,7 @@ result<void> server::open_parts() {
                    if (p.kind + "." + p.name == name || p.name == name) return p.config_schema;
                  return fail(errc::not_found, "plugin_not_found", "there is no plugin \"" + name + "\"", "See `caged plugins`.", "/name");
                }};
-  operation::add_sandbox_operations(services_);
-  operation::add_exec_operations(services_);
-  operation::add_process_operations(services_);
-  operation::add_terminal_operations(services_);
-  operation::add_file_operations(services_);
-  operation::add_event_operations(services_);
-  operation::add_snapshot_operations(services_);
-  operation::add_host_operations(services_);
+  operation::add_all_operations(services_);
   return wait(sandboxes_->start());
 }
 

@@ -1,5 +1,6 @@
 #include <core/cli/arguments.hpp>
 
+#include <core/cli/operation_help.hpp>
 #include <core/config/units.hpp>
 
 #include <filesystem>
@@ -63,21 +64,21 @@ CLI::Option* add_list_flag(CLI::App& command, std::string names, std::vector<std
 
 void add_resource_flags(CLI::App& c, resource_flags& f) {
   const char* group = "Sandbox";
-  c.add_option("--name", f.name, "A name for people")->group(group);
+  c.add_option("--name", f.name, about("sandbox.create", "name"))->group(group);
   c.add_option("--template", f.template_name, "What the sandbox is made from, see 'caged templates'")->group(group);
-  c.add_option("--cpus", f.cpus, "Processors, 2 or 0.5")->group(group);
-  c.add_option("--memory", f.memory, "Memory: megabytes, or 512M, 2G")->group(group);
-  c.add_option("--disk", f.disk, "Disk: gigabytes, or 10G")->group(group);
-  c.add_option("--network", f.network, "full, allowlist or none")->group(group);
+  c.add_option("--cpus", f.cpus, about("sandbox.create", "cpus") + " 2, or 0.5")->group(group);
+  c.add_option("--memory", f.memory, about("sandbox.create", "memory_mb") + " Or 512M, 2G.")->group(group);
+  c.add_option("--disk", f.disk, about("sandbox.create", "disk_gb") + " Or 10G.")->group(group);
+  c.add_option("--network", f.network, about("sandbox.create", "network_mode") + " full, allowlist or none")->group(group);
   add_list_flag(c, "--allowlist", f.allowlist, "Hosts it may reach (a.com,*.b.com); implies --network allowlist", ',')
       ->group(group);
   c.add_option("--repo", f.repo, "Repository to clone into /workspace: URL or local path")->group(group);
-  c.add_option("--repo-token", f.repo_token, "Token for a private repository")->group(group);
-  c.add_option("--repo-branch", f.repo_branch, "Branch to check out")->group(group);
-  c.add_option("--repo-commit", f.repo_commit, "Commit to check out")->group(group);
-  c.add_option("--repo-subdir", f.repo_subdir, "Part of the repository to work in")->group(group);
-  c.add_option("--init-script", f.init_script, "Shell text to run once the repository is there")->group(group);
-  c.add_option("--budget", f.budget, "Most it may cost, in US dollars")->group(group);
+  c.add_option("--repo-token", f.repo_token, about("sandbox.create", "repo_token"))->group(group);
+  c.add_option("--repo-branch", f.repo_branch, about("sandbox.create", "repo_branch"))->group(group);
+  c.add_option("--repo-commit", f.repo_commit, about("sandbox.create", "repo_commit"))->group(group);
+  c.add_option("--repo-subdir", f.repo_subdir, about("sandbox.create", "repo_subdir"))->group(group);
+  c.add_option("--init-script", f.init_script, about("sandbox.create", "init_script"))->group(group);
+  c.add_option("--budget", f.budget, about("sandbox.create", "budget"))->group(group);
   c.add_option("--timeout", f.timeout, "Idle time until it is paused: seconds, or 15m")->group(group);
   add_list_flag(c, "-e,--env", f.env, "NAME=VALUE, or NAME for your own value; repeatable, never split at commas", '\0')
       ->group(group);

@@ -125,10 +125,12 @@ int parse_and_perform(int argc, char** argv, const serve_function& serve) {
 
 void command_set::add_global_flags(CLI::App& command) const { cli::add_global_flags(command, flags); }
 
-CLI::App* command_set::add(CLI::App& parent, const std::string& name, const std::string& summary,
+CLI::App* command_set::add(CLI::App& parent, const std::string& name, const help_text& help,
                            const std::string& examples, action act, int failure_code) const {
-  CLI::App* command = parent.add_subcommand(name, summary);
-  if (!examples.empty()) command->footer("Examples:\n" + examples);
+  CLI::App* command = parent.add_subcommand(name, help.summary);
+  std::string footer = examples.empty() ? std::string() : "Examples:\n" + examples;
+  if (!help.more.empty()) footer += (footer.empty() ? "" : "\n\n") + help.more;
+  if (!footer.empty()) command->footer(footer);
   add_global_flags(*command);
   chosen_command& slot = chosen;
   command->callback([&slot, act = std::move(act), failure_code] {
@@ -161,6 +163,7 @@ void declare_commands(CLI::App& root, const command_set& set) {
     add_snapshot_commands(*parent, set);
   }
   add_host_commands(root, set);
+  add_operation_commands(root, set);
   add_completion_command(root, set);
 }
 

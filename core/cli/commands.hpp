@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <core/cli/arguments.hpp>
+#include <core/cli/operation_help.hpp>
 #include <core/cli/session.hpp>
 #include <functional>
 #include <memory>
@@ -27,8 +28,9 @@ struct command_set {
   const split_arguments& split;
   const serve_function& serve;
 
-  // A subcommand with the global flags, a text of examples under its help, and its action.
-  CLI::App* add(CLI::App& parent, const std::string& name, const std::string& summary, const std::string& examples,
+  // A subcommand with the global flags, examples and what it calls under its help, and its action. A command that is
+  // an operation takes its words from the registry: help_of("sandbox.pause").
+  CLI::App* add(CLI::App& parent, const std::string& name, const help_text& help, const std::string& examples,
                 action act, int failure_code = 1) const;
   // --json, --format, --api-url …
   void add_global_flags(CLI::App& command) const;
@@ -45,6 +47,7 @@ void add_stream_commands(CLI::App& parent, const command_set& set);      // logs
 void add_snapshot_commands(CLI::App& parent, const command_set& set);    // snapshot fork
 void add_host_commands(CLI::App& root, const command_set& set);          // keys plugins doctor templates capabilities
 void add_local_commands(CLI::App& root, const command_set& set);         // serve version login config
+void add_operation_commands(CLI::App& root, const command_set& set);     // operations
 void add_completion_command(CLI::App& root, const command_set& set);
 
 // Builds the whole command line on `root`.

@@ -100,7 +100,7 @@ void add_exec_commands(CLI::App& parent, const command_set& set) {
   auto self = std::make_shared<CLI::App*>(nullptr);
   const split_arguments& split = set.split;
   auto* exec = set.add(
-      parent, "exec", "Run a command in a sandbox and exit with its code",
+      parent, "exec", help_of("sandbox.exec_socket", "Run a command in a sandbox and exit with its code"),
       "  caged exec cage_1a2b3c -- make test\n"
       "  caged exec cage_1a2b3c 'echo $HOME | wc -c'     one word is shell text\n"
       "  caged exec -t cage_1a2b3c -- vim notes\n"
@@ -113,21 +113,21 @@ void add_exec_commands(CLI::App& parent, const command_set& set) {
   exec->add_flag("-i,--stdin", o->forward_input, "Forward standard input even from a terminal");
   exec->add_flag("-n,--no-stdin", o->refuse_input, "Forward no standard input");
   exec->add_option("-w,--cwd", o->cwd, "Folder to run in (default /workspace)");
-  exec->add_option("-u,--user", o->user, "User to run as");
+  exec->add_option("-u,--user", o->user, about("sandbox.exec", "user"));
   exec->add_option("--timeout", o->timeout, "Most time it may take: seconds, or 15m (default 24h)");
   add_list_flag(*exec, "-e,--env", o->env, "NAME=VALUE, or NAME for your own value; repeatable, never split", '\0');
-  exec->add_option("ID", o->id, "The sandbox")->required();
+  exec->add_option("ID", o->id, about("sandbox.get", "id"))->required();
   exec->prefix_command(true);
 
   auto place = std::make_shared<connect_options>();
-  auto* connect = set.add(parent, "connect", "Open a terminal in a sandbox",
+  auto* connect = set.add(parent, "connect", help_of("sandbox.terminal", "Open a terminal in a sandbox"),
                           "  caged connect cage_1a2b3c\n"
                           "  caged connect cage_1a2b3c --session term_1       come back to a terminal\n"
                           "Ctrl-] detaches: the shell goes on; 'exit' ends it.",
                           [place](session& s) { return perform_connect(s, *place); });
-  connect->add_option("ID", place->id, "The sandbox")->required();
+  connect->add_option("ID", place->id, about("sandbox.get", "id"))->required();
   connect->add_option("--session", place->session_id, "A terminal that was left, see --list");
-  connect->add_option("--command", place->command, "What to run instead of a shell");
+  connect->add_option("--command", place->command, about("sandbox.terminal", "command"));
   connect->add_flag("--list", place->list, "List the terminals of the sandbox");
 }
 

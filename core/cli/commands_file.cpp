@@ -73,7 +73,7 @@ result<int> perform_changes(session& s, const std::string& id) {
 void add_file_commands(CLI::App& parent, const command_set& set) {
   auto from = std::make_shared<std::string>();
   auto to = std::make_shared<std::string>();
-  auto* copy = set.add(parent, "cp", "Copy files and folders into a sandbox and out of it",
+  auto* copy = set.add(parent, "cp", help_of("file.write", "Copy files and folders into a sandbox and out of it"),
                        "  caged cp ./data.bin cage_1a2b3c:/workspace/\n"
                        "  caged cp cage_1a2b3c:/workspace/dist ./dist\n"
                        "One side is ID:PATH. Modes are kept; owners and set-id bits are not.",
@@ -83,19 +83,19 @@ void add_file_commands(CLI::App& parent, const command_set& set) {
 
   auto id = std::make_shared<std::string>();
   auto path = std::make_shared<std::string>();
-  auto* files = set.add(parent, "files", "List a folder of a sandbox", "  caged files cage_1a2b3c /workspace/src",
+  auto* files = set.add(parent, "files", help_of("file.list"), "  caged files cage_1a2b3c /workspace/src",
                         [=](session& s) { return perform_files(s, *id, *path); });
-  files->add_option("ID", *id, "The sandbox")->required();
+  files->add_option("ID", *id, about("sandbox.get", "id"))->required();
   files->add_option("PATH", *path, "The folder (default /workspace)");
 
-  auto* diff = set.add(parent, "diff", "Show what git sees as changed in a sandbox",
+  auto* diff = set.add(parent, "diff", help_of("git.diff"),
                        "  caged diff cage_1a2b3c | git apply", [=](session& s) { return perform_diff(s, *id, *path); });
-  diff->add_option("ID", *id, "The sandbox")->required();
-  diff->add_option("PATH", *path, "The repository (default /workspace)");
+  diff->add_option("ID", *id, about("sandbox.get", "id"))->required();
+  diff->add_option("PATH", *path, about("git.diff", "path"));
 
-  auto* changes = set.add(parent, "changes", "List the files created, changed and deleted, as the host saw it",
+  auto* changes = set.add(parent, "changes", help_of("sandbox.changes"),
                           "  caged changes cage_1a2b3c --json", [=](session& s) { return perform_changes(s, *id); });
-  changes->add_option("ID", *id, "The sandbox")->required();
+  changes->add_option("ID", *id, about("sandbox.get", "id"))->required();
 }
 
 }  // namespace caged::cli

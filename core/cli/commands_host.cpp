@@ -124,18 +124,18 @@ result<int> revoke_key(session& s, const std::string& id) {
 void add_keys(CLI::App& root, const command_set& set) {
   auto o = std::make_shared<key_options>();
   auto* keys = set.add_group(root, "keys", "Make, list and revoke the server's keys");
-  auto* list = set.add(*keys, "list", "List keys; secrets are not kept and not shown", "  caged keys list",
+  auto* list = set.add(*keys, "list", help_of("key.list"), "  caged keys list",
                        [](session& s) { return get_and_show(s, "/v1/account/keys", key_table); });
   list->alias("ls");
-  auto* create = set.add(*keys, "create", "Make a key and print it, once",
+  auto* create = set.add(*keys, "create", help_of("key.create"),
                          "  caged keys create ci --scope sandbox", [o](session& s) { return create_key(s, *o); });
   create->add_option("NAME", o->name, "A name for people")->required();
   create->add_option("--scope", o->scope, "read: look; sandbox: also act in sandboxes; full: everything (default)")
       ->check(CLI::IsMember({"read", "sandbox", "full", "read_only"}));
-  auto* revoke = set.add(*keys, "revoke", "End a key", "  caged keys revoke key_1a2b",
+  auto* revoke = set.add(*keys, "revoke", help_of("key.revoke"), "  caged keys revoke key_1a2b",
                          [o](session& s) { return revoke_key(s, o->id); });
   revoke->alias("rm");
-  revoke->add_option("KEY_ID", o->id, "The key's id")->required();
+  revoke->add_option("KEY_ID", o->id, about("key.revoke", "key_id"))->required();
 }
 
 }  // namespace
@@ -145,11 +145,11 @@ void add_host_commands(CLI::App& root, const command_set& set) {
   auto* plugins = root.add_subcommand("plugins", "List the server's plugins and their configuration schemas");
   plugins->require_subcommand(0, 1);
   set.add_global_flags(*plugins);
-  set.add(*plugins, "list", "List plugins: where from, what they offer and need", "  caged plugins list --json",
+  set.add(*plugins, "list", help_of("plugin.list"), "  caged plugins list --json",
           [](session& s) { return get_and_show(s, "/v1/plugins", plugin_table); })
       ->alias("ls");
   auto name = std::make_shared<std::string>();
-  set.add(*plugins, "schema", "Print the JSON Schema of a plugin's configuration", "  caged plugins schema vmm.jail",
+  set.add(*plugins, "schema", help_of("plugin.schema"), "  caged plugins schema vmm.jail",
           [name](session& s) {
             return get_and_show(s, "/v1/plugins/" + http::encode_component(*name) + "/schema", nullptr);
           })
@@ -161,11 +161,11 @@ void add_host_commands(CLI::App& root, const command_set& set) {
     if (!plugins->get_subcommands().empty()) return;
     chosen.act = [](session& s) { return get_and_show(s, "/v1/plugins", plugin_table); };
   });
-  set.add(root, "doctor", "Say which walls this machine can give, and how to get what is missing",
+  set.add(root, "doctor", help_of("host.doctor"),
           "  caged doctor\nExit code 0 when some backend has all it needs, else 1.", perform_doctor);
-  set.add(root, "templates", "List what sandboxes can be made from", "  caged templates",
+  set.add(root, "templates", help_of("template.list"), "  caged templates",
           [](session& s) { return get_and_show(s, "/v1/templates", template_table); });
-  set.add(root, "capabilities", "Print limits, templates, network modes and backends of the server",
+  set.add(root, "capabilities", help_of("host.capabilities"),
           "  caged capabilities --format yaml", [](session& s) { return get_and_show(s, "/v1/capabilities", nullptr); });
 }
 

@@ -101,7 +101,7 @@ result<int> for_each(session& s, const std::vector<std::string>& ids, const std:
 }
 
 void add_each(CLI::App& parent, const command_set& set, const std::string& name, const std::string& alias,
-              const std::string& summary, const std::string& method, const std::string& rest, const std::string& doing) {
+              const help_text& summary, const std::string& method, const std::string& rest, const std::string& doing) {
   auto ids = std::make_shared<std::vector<std::string>>();
   auto* command = set.add(parent, name, summary, "  caged " + name + " cage_1a2b3c",
                           [=](session& s) { return for_each(s, *ids, method, rest, doing); });
@@ -114,8 +114,8 @@ void add_up(CLI::App& parent, const command_set& set, const std::string& name, f
   const bool up = policy == file_policy::from_folder;
   auto* command = set.add(
       parent, name,
-      up ? "Make the sandbox that .caged.yaml and the flags describe, and leave it running"
-         : "Make the sandbox that the flags describe, and leave it running",
+      up ? help_of("sandbox.create", "Make the sandbox that .caged.yaml and the flags describe, and leave it running")
+         : help_of("sandbox.create"),
       up ? "  caged up\n  caged up --cpus 4 --memory 2G --env TOKEN\n  caged up --config ci.caged.yaml --json"
          : "  caged sandboxes create --template python-312 --repo https://example.org/project.git",
       [options, policy](session& s) { return perform_up(s, *options, policy); });
@@ -133,19 +133,19 @@ void add_lifecycle_commands(CLI::App& parent, const command_set& set) {
   if (parent.get_name() == "sandboxes") add_up(parent, set, "create", file_policy::only_when_named);
 
   auto status = std::make_shared<std::string>();
-  auto* list = set.add(parent, "list", "List sandboxes", "  caged ls\n  caged ls --status running --json",
+  auto* list = set.add(parent, "list", help_of("sandbox.list"), "  caged ls\n  caged ls --status running --json",
                        [status](session& s) { return perform_list(s, *status); });
   list->alias("ls");
-  list->add_option("--status", *status, "Only those: pending running paused stopped error destroyed");
+  list->add_option("--status", *status, about("sandbox.list", "status") + " pending running paused stopped error destroyed");
 
   auto id = std::make_shared<std::string>();
-  auto* show = set.add(parent, "status", "Show one sandbox: state, resources, use, cost, budget left",
+  auto* show = set.add(parent, "status", help_of("sandbox.get"),
                        "  caged status cage_1a2b3c", [id](session& s) { return perform_status(s, *id); });
-  show->add_option("ID", *id, "The sandbox")->required();
+  show->add_option("ID", *id, about("sandbox.get", "id"))->required();
 
-  add_each(parent, set, "destroy", "rm", "End sandboxes and everything in them", "DELETE", "", "destroying");
-  add_each(parent, set, "pause", "sleep", "Freeze sandboxes; a frozen one is not billed", "POST", "/pause", "pausing");
-  add_each(parent, set, "resume", "wake", "Unfreeze sandboxes", "POST", "/resume", "resuming");
+  add_each(parent, set, "destroy", "rm", help_of("sandbox.destroy"), "DELETE", "", "destroying");
+  add_each(parent, set, "pause", "sleep", help_of("sandbox.pause"), "POST", "/pause", "pausing");
+  add_each(parent, set, "resume", "wake", help_of("sandbox.resume"), "POST", "/resume", "resuming");
 }
 
 }  // namespace caged::cli

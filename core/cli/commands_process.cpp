@@ -67,23 +67,23 @@ result<int> perform_ports(session& s, const std::string& id) {
 
 void add_process_commands(CLI::App& parent, const command_set& set) {
   auto id = std::make_shared<std::string>();
-  auto* ps = set.add(parent, "ps", "List the processes started in a sandbox", "  caged ps cage_1a2b3c",
+  auto* ps = set.add(parent, "ps", help_of("process.list"), "  caged ps cage_1a2b3c",
                      [id](session& s) { return perform_ps(s, *id); });
   ps->alias("processes");
-  ps->add_option("ID", *id, "The sandbox")->required();
+  ps->add_option("ID", *id, about("sandbox.get", "id"))->required();
 
   auto process = std::make_shared<std::string>();
   auto signal = std::make_shared<std::string>("TERM");
-  auto* kill = set.add(parent, "kill", "Send a signal to a process of a sandbox",
+  auto* kill = set.add(parent, "kill", help_of("process.signal"),
                        "  caged kill cage_1a2b3c proc_7\n  caged kill --signal KILL cage_1a2b3c proc_7",
                        [=](session& s) { return perform_kill(s, *id, *process, *signal); });
-  kill->add_option("ID", *id, "The sandbox")->required();
+  kill->add_option("ID", *id, about("sandbox.get", "id"))->required();
   kill->add_option("PROCESS", *process, "The process, as 'caged ps' names it")->required();
   kill->add_option("-s,--signal", *signal, "TERM, KILL, INT … (default TERM)");
 
-  auto* ports = set.add(parent, "ports", "List the ports that listen in a sandbox", "  caged ports cage_1a2b3c",
+  auto* ports = set.add(parent, "ports", help_of("sandbox.ports"), "  caged ports cage_1a2b3c",
                         [id](session& s) { return perform_ports(s, *id); });
-  ports->add_option("ID", *id, "The sandbox")->required();
+  ports->add_option("ID", *id, about("sandbox.get", "id"))->required();
 }
 
 }  // namespace caged::cli

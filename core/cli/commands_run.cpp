@@ -172,7 +172,7 @@ void add_run_command(CLI::App& parent, const command_set& set) {
   auto o = std::make_shared<run_options>();
   const split_arguments& split = set.split;
   auto* command = set.add(
-      parent, "run", "Run one command in a fresh sandbox: stream it, destroy the sandbox, exit with its code",
+      parent, "run", help_of("sandbox.create", "Run one command in a fresh sandbox: stream it, destroy the sandbox, exit with its code"),
       "  caged run -- python3 -c 'print(1)'\n"
       "  caged run --repo . -- make test            a copy of this folder, its own tests\n"
       "  caged run --network allowlist --allowlist example.org -- 'pip install x && pytest'\n"

@@ -55,7 +55,7 @@ std::string snapshot_path(const std::string& id, std::string_view rest = {}) {
 void add_snapshot_commands(CLI::App& parent, const command_set& set) {
   auto o = std::make_shared<snapshot_options>();
   auto* group = set.add_group(parent, "snapshot", "Keep, list, bring back and remove states of sandboxes");
-  auto* create = set.add(*group, "create", "Keep the state of a sandbox", "  caged snapshot create cage_1a2b3c --name clean",
+  auto* create = set.add(*group, "create", help_of("snapshot.create"), "  caged snapshot create cage_1a2b3c --name clean",
                          [o](session& s) {
                            json body = json::object();
                            if (!o->name.empty()) body["name"] = o->name;
@@ -63,16 +63,16 @@ void add_snapshot_commands(CLI::App& parent, const command_set& set) {
                            return call_and_show(s, "POST", sandbox_path(o->id, "/snapshots"), std::move(body), "id",
                                                 "keeping the state of " + o->id);
                          });
-  create->add_option("ID", o->id, "The sandbox")->required();
+  create->add_option("ID", o->id, about("sandbox.get", "id"))->required();
   create->add_option("--name", o->name, "A name for people");
   create->add_option("--description", o->description, "What it is for");
 
-  auto* list = set.add(*group, "list", "List the snapshots of a sandbox", "  caged snapshot list cage_1a2b3c",
+  auto* list = set.add(*group, "list", help_of("snapshot.list"), "  caged snapshot list cage_1a2b3c",
                        [o](session& s) { return list_snapshots(s, o->id); });
   list->alias("ls");
-  list->add_option("ID", o->id, "The sandbox")->required();
+  list->add_option("ID", o->id, about("sandbox.get", "id"))->required();
 
-  auto* restore = set.add(*group, "restore", "Bring a state back, over what the sandbox holds now",
+  auto* restore = set.add(*group, "restore", help_of("snapshot.restore"),
                           "  caged snapshot restore snap_7f --to cage_1a2b3c", [o](session& s) {
                             return call_and_show(s, "POST", snapshot_path(o->id, "/restore"),
                                                  {{"target_sandbox_id", o->to}}, "status", "restoring " + o->id);
@@ -80,20 +80,20 @@ void add_snapshot_commands(CLI::App& parent, const command_set& set) {
   restore->add_option("SNAPSHOT", o->id, "The snapshot")->required();
   restore->add_option("--to", o->to, "The sandbox to overwrite")->required();
 
-  auto* remove = set.add(*group, "delete", "Remove a snapshot", "  caged snapshot delete snap_7f", [o](session& s) {
+  auto* remove = set.add(*group, "delete", help_of("snapshot.delete"), "  caged snapshot delete snap_7f", [o](session& s) {
     return call_and_show(s, "DELETE", snapshot_path(o->id), nullptr, "status", "removing " + o->id);
   });
   remove->alias("rm");
   remove->add_option("SNAPSHOT", o->id, "The snapshot")->required();
 
-  auto* fork = set.add(parent, "fork", "Make a new sandbox from the present state of another", "  caged fork cage_1a2b3c",
+  auto* fork = set.add(parent, "fork", help_of("sandbox.fork"), "  caged fork cage_1a2b3c",
                        [o](session& s) {
                          json body = json::object();
                          if (!o->name.empty()) body["name"] = o->name;
                          return call_and_show(s, "POST", sandbox_path(o->id, "/fork"), std::move(body), "id",
                                               "forking " + o->id);
                        });
-  fork->add_option("ID", o->id, "The sandbox")->required();
+  fork->add_option("ID", o->id, about("sandbox.get", "id"))->required();
   fork->add_option("--name", o->name, "A name for the new one");
 }
 

@@ -144,15 +144,15 @@ result<int> perform_events(session& s, const stream_options& o) {
 
 void add_stream_commands(CLI::App& parent, const command_set& set) {
   auto l = std::make_shared<stream_options>();
-  auto* logs = set.add(parent, "logs", "Show what happened to a sandbox, line by line",
+  auto* logs = set.add(parent, "logs", help_of("sandbox.logs"),
                        "  caged logs cage_1a2b3c --tail 20\n  caged logs -f cage_1a2b3c",
                        [l](session& s) { return perform_logs(s, *l); });
-  logs->add_option("ID", l->id, "The sandbox")->required();
+  logs->add_option("ID", l->id, about("sandbox.get", "id"))->required();
   logs->add_flag("-f,--follow", l->follow, "Go on with what happens");
   logs->add_option("--tail", l->tail, "Only the last so many lines");
 
   auto e = std::make_shared<stream_options>();
-  auto* events = set.add(parent, "events", "Show the journal: every recorded fact",
+  auto* events = set.add(parent, "events", help_of("event.follow"),
                          "  caged events cage_1a2b3c\n  caged events -f --type command --json\n  caged events --after 1200 -f",
                          [e](session& s) { return perform_events(s, *e); });
   events->add_option("ID", e->id, "Only of this sandbox");

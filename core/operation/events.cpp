@@ -225,14 +225,14 @@ void add_event_operations(services& s) {
   const json session{{"type", "string"}, {"description", "Id of the session."}, {"minLength", 1}, {"maxLength", 64}};
   const json box = schema::input({{"id", sandbox_id()}}, {"id"}), one = schema::input({{"session", session}}, {"session"});
 
-  auto info = declare("event.follow", "GET", "/v1/events", scope::read, "Events of the whole host, live", schema::input({{"after", after}, {"type", types}}), object);
+  auto info = declare("event.follow", "GET", "/v1/events", scope::read, "Show the journal of all sandboxes: every recorded fact, and what comes", schema::input({{"after", after}, {"type", types}}), object);
   info.gives = payload::items;
   own(std::move(info), follow);
   info = declare("sandbox.events", "GET", "/v1/sandboxes/{id}/events", scope::read, "Events of a sandbox, live", schema::input({{"id", sandbox_id()}, {"after", after}, {"type", types}}, {"id"}), object);
   info.description = "Every fact about the sandbox, in order, each with an id; Last-Event-ID or `after` resumes without a gap.";
   info.gives = payload::items;
   own(std::move(info), follow);
-  own(declare("sandbox.logs", "GET", "/v1/sandboxes/{id}/logs", scope::read, "What happened to a sandbox, as lines", schema::input({{"id", sandbox_id()}, {"tail", integer("Lines; 100 by default.", 1, 10000)}}, {"id"}), list(object)), logs);
+  own(declare("sandbox.logs", "GET", "/v1/sandboxes/{id}/logs", scope::read, "Show what happened to a sandbox, line by line", schema::input({{"id", sandbox_id()}, {"tail", integer("Lines; 100 by default.", 1, 10000)}}, {"id"}), list(object)), logs);
   info = declare("sandbox.log_stream", "GET", "/v1/sandboxes/{id}/logs/stream", scope::read, "The same, live", schema::input({{"id", sandbox_id()}, {"after", after}}, {"id"}), object);
   info.gives = payload::items;
   own(std::move(info), log_stream);

@@ -13,6 +13,7 @@ namespace caged::operation {
 // What the handlers work on. Outlives every call.
 struct services {
   registry* operations = nullptr;
+  const config::host_config* config = nullptr;
   sandbox::manager* sandboxes = nullptr;
   journal::journal* journal = nullptr;
   storage* records = nullptr;
@@ -30,6 +31,9 @@ void add_file_operations(services& s);
 void add_event_operations(services& s);     // events, logs, sessions, replay
 void add_snapshot_operations(services& s);
 void add_host_operations(services& s);      // keys, tickets, account, capabilities, doctor, templates, plugins
+
+// Declares every operation of the host. Needs `operations` and `config`; the rest is needed when one is invoked.
+void add_all_operations(services& s);
 
 using family_handler = task<reply> (*)(services*, call);
 

@@ -214,7 +214,7 @@ void add_file_operations(services& s) {
   const auto own = [&s](operation_info info, const char* type, family_handler handler) { s.operations->add_own(std::move(info), type, bind(s, handler)); };
   const std::string base = "/v1/sandboxes/{id}/files";
 
-  own(declare("file.list", "GET", base, scope::read, "List a folder", input({{"id", id}, {"path", path}, {"depth", integer("Levels; 1 by default.", 1, 64)}, {"limit", integer("Entries at most.", 1, 100000)}}, {"id"}), list(entry_schema())), "", list_folder);
+  own(declare("file.list", "GET", base, scope::read, "List a folder of a sandbox", input({{"id", id}, {"path", path}, {"depth", integer("Levels; 1 by default.", 1, 64)}, {"limit", integer("Entries at most.", 1, 100000)}}, {"id"}), list(entry_schema())), "", list_folder);
   own(declare("file.stat", "GET", base + "/stat", scope::read, "One file's or folder's facts", input({{"id", id}, {"path", path}, {"follow", flag("Of what a link points to.")}}, {"id", "path"}), entry_schema()), "", pass<"file.stat">);
 
   auto info = declare("file.read", "GET", base + "/content", scope::read, "Read a file", input({{"id", id}, {"path", path}, {"range", text("As the Range header: bytes=0-99.")}}, {"id", "path"}), {{"type", "string"}});

@@ -88,28 +88,28 @@ void add_host_operations(services& s) {
   const json none = schema::input({}), object{{"type", "object"}};
   const auto own = [&s](operation_info info, const char* type, family_handler handler) { s.operations->add_own(std::move(info), type, bind(s, handler)); };
 
-  auto info = declare("key.list", "GET", "/v1/account/keys", scope::full, "API keys", none, list(object));
+  auto info = declare("key.list", "GET", "/v1/account/keys", scope::full, "List keys; secrets are not kept and not shown", none, list(object));
   info.read_only = true;
   own(std::move(info), "", list_keys);
-  info = declare("key.create", "POST", "/v1/account/keys", scope::full, "Make an API key; its secret is shown once",
+  info = declare("key.create", "POST", "/v1/account/keys", scope::full, "Make a key; its secret is shown once",
                  schema::input({{"name", {{"type", "string"}, {"minLength", 1}, {"maxLength", 100}}}, {"scope", one_of("What it may do; sandbox by default.", {"full", "sandbox", "read", "read_only"})},
                                 {"expires_in", integer("Seconds until it ends.", 1, 315360000)}}, {"name"}),
                  schema::output({{"key", text("The secret.")}, {"info", object}}));
   info.success = 201;
   own(std::move(info), "lifecycle", create_key);
-  info = declare("key.revoke", "DELETE", "/v1/account/keys/{key_id}", scope::full, "Revoke an API key", schema::input({{"key_id", text("Id of the key.")}}, {"key_id"}), nothing());
+  info = declare("key.revoke", "DELETE", "/v1/account/keys/{key_id}", scope::full, "End a key", schema::input({{"key_id", text("Id of the key.")}}, {"key_id"}), nothing());
   info.success = 204;
   info.destructive = true;
   own(std::move(info), "lifecycle", revoke_key);
-  own(declare("account.get", "GET", "/v1/account", scope::read, "Who the key is", none, object), "", account);
+  own(declare("account.get", "GET", "/v1/account", scope::read, "Show whose the key is and what it may do", none, object), "", account);
   info = declare("auth.ticket", "POST", "/v1/auth/socket-ticket", scope::read, "A single-use ticket for a WebSocket handshake", none, object);
   info.description = "Good once, for 60 seconds, with the rights of the key that asked. Browsers cannot set headers on a WebSocket; a ticket in the URL is worth nothing in a log.";
   own(std::move(info), "", ticket);
-  own(declare("host.capabilities", "GET", "/v1/capabilities", scope::read, "What this server can do and its limits", none, object), "", capabilities);
-  own(declare("host.doctor", "GET", "/v1/doctor", scope::read, "Which walls this machine can give", none, object), "", doctor);
-  own(declare("template.list", "GET", "/v1/templates", scope::read, "Templates", none, list(object)), "", templates);
-  own(declare("plugin.list", "GET", "/v1/plugins", scope::read, "Plugins that are loaded", none, list(object)), "", plugins);
-  own(declare("plugin.schema", "GET", "/v1/plugins/{name}/schema", scope::read, "Configuration schema of a plugin", schema::input({{"name", text("As in vmm.jail.")}}, {"name"}), object), "", plugin_schema);
+  own(declare("host.capabilities", "GET", "/v1/capabilities", scope::read, "Show limits, templates, network modes and backends of the server", none, object), "", capabilities);
+  own(declare("host.doctor", "GET", "/v1/doctor", scope::read, "Say which walls this machine can give, and how to get what is missing", none, object), "", doctor);
+  own(declare("template.list", "GET", "/v1/templates", scope::read, "List what sandboxes can be made from", none, list(object)), "", templates);
+  own(declare("plugin.list", "GET", "/v1/plugins", scope::read, "List plugins: where from, what they offer and need", none, list(object)), "", plugins);
+  own(declare("plugin.schema", "GET", "/v1/plugins/{name}/schema", scope::read, "Show the JSON Schema of a plugin's configuration", schema::input({{"name", text("As in vmm.jail.")}}, {"name"}), object), "", plugin_schema);
 }
 
 }  // namespace caged::operation

@@ -87,7 +87,7 @@ void add_process_operations(services& s) {
   const json one = schema::input({{"id", sandbox_id()}, {"process", process}}, {"id", "process"});
   const auto own = [&s](operation_info info, const char* type, family_handler handler) { s.operations->add_own(std::move(info), type, bind(s, handler)); };
 
-  own(declare("process.list", "GET", "/v1/sandboxes/{id}/processes", scope::read, "Processes started through Caged", schema::input({{"id", sandbox_id()}}, {"id"}), list({{"type", "object"}})), "", list_all);
+  own(declare("process.list", "GET", "/v1/sandboxes/{id}/processes", scope::read, "List the processes started in a sandbox", schema::input({{"id", sandbox_id()}}, {"id"}), list({{"type", "object"}})), "", list_all);
   own(declare("process.get", "GET", "/v1/sandboxes/{id}/processes/{process}", scope::read, "One process", one, {{"type", "object"}}), "", get);
 
   auto info = declare("process.signal", "POST", "/v1/sandboxes/{id}/processes/{process}/signal", scope::sandbox, "Send a signal to a process; SIGKILL ends its whole tree",

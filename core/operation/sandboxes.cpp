@@ -249,7 +249,7 @@ task<reached> reach(services* s, std::string id) {
 
 void add_sandbox_operations(services& s) {
   const json only_id = input({{"id", sandbox_id()}}, {"id"});
-  auto info = declare("sandbox.create", "POST", "/v1/sandboxes", scope::sandbox, "Make a sandbox", create_schema(s.sandboxes->config()), sandbox_schema());
+  auto info = declare("sandbox.create", "POST", "/v1/sandboxes", scope::sandbox, "Make a sandbox", create_schema(*s.config), sandbox_schema());
   info.description = "Makes a sandbox and sets it up: repository into /workspace, software checked, init script run. Answers when it runs, or "
                      "after 0.8 s with status `pending` unless `wait` is true. A set-up that failed meanwhile is the answer's error.";
   info.success = 201;
@@ -261,7 +261,7 @@ void add_sandbox_operations(services& s) {
   info.description = "Lists sandboxes, oldest first. Without `status`, all but destroyed ones.";
   add(s, std::move(info), "", list_all);
 
-  add(s, declare("sandbox.get", "GET", "/v1/sandboxes/{id}", scope::read, "Show a sandbox", only_id, sandbox_schema()), "", get);
+  add(s, declare("sandbox.get", "GET", "/v1/sandboxes/{id}", scope::read, "Show one sandbox: state, resources, cost, budget", only_id, sandbox_schema()), "", get);
 
   const json budget{{"type", {"number", "null"}}, {"minimum", 0}, {"description", "US dollars; null: none."}};
   info = declare("sandbox.update", "PATCH", "/v1/sandboxes/{id}", scope::sandbox, "Change a sandbox's name, idle time, budget or labels",
@@ -277,18 +277,18 @@ void add_sandbox_operations(services& s) {
   info = declare("sandbox.pause", "POST", "/v1/sandboxes/{id}/pause", scope::sandbox, "Freeze a sandbox; paused time costs nothing", only_id, nothing());
   info.success = 204;
   add(s, std::move(info), "", pause);
-  info = declare("sandbox.resume", "POST", "/v1/sandboxes/{id}/resume", scope::sandbox, "Thaw a paused sandbox", only_id, nothing());
+  info = declare("sandbox.resume", "POST", "/v1/sandboxes/{id}/resume", scope::sandbox, "Thaw a paused sandbox; its processes go on where they stood", only_id, nothing());
   info.success = 204;
   add(s, std::move(info), "", resume);
 
   const json change = list(output({{"path", text("Path inside.")}, {"size", count("Bytes.")}}));
-  info = declare("sandbox.changes", "GET", "/v1/sandboxes/{id}/changes", scope::read, "Files created, modified and deleted since set-up", only_id,
+  info = declare("sandbox.changes", "GET", "/v1/sandboxes/{id}/changes", scope::read, "List the files created, changed and deleted, as the host saw it", only_id,
                  output({{"created", change}, {"modified", change}, {"deleted", change}, {"counts", {{"type", "object"}}}}));
   info.description = "What differs in the sandbox's file system since its set-up ended, seen from the host: code inside cannot forge it.";
   add(s, std::move(info), "", changes);
   add(s, declare("sandbox.metrics", "GET", "/v1/sandboxes/{id}/metrics", scope::read, "Counters of a sandbox: processor, memory, tasks, disk", only_id, {{"type", "object"}}), "", metrics);
-  add(s, declare("sandbox.ports", "GET", "/v1/sandboxes/{id}/ports", scope::read, "Ports something listens on inside", only_id, list({{"type", "object"}})), "", ports);
-  add(s, declare("git.diff", "GET", "/v1/sandboxes/{id}/git/diff", scope::read, "Uncommitted changes of a work tree",
+  add(s, declare("sandbox.ports", "GET", "/v1/sandboxes/{id}/ports", scope::read, "List the ports that listen in a sandbox", only_id, list({{"type", "object"}})), "", ports);
+  add(s, declare("git.diff", "GET", "/v1/sandboxes/{id}/git/diff", scope::read, "Show what git sees as changed in a sandbox",
                  input({{"id", sandbox_id()}, {"path", text("Folder; /workspace by default.")}}, {"id"}),
                  output({{"files", list({{"type", "object"}})}, {"diff", text("Unified diff.")}, {"staged_diff", text("Unified diff of the index.")}})), "", git_diff);
 }

@@ -121,21 +121,21 @@ void add_snapshot_operations(services& s) {
   const json shape = {{"type", "object"}};
   const auto own = [&s](operation_info info, const char* type, family_handler handler) { s.operations->add_own(std::move(info), type, bind(s, handler)); };
 
-  auto info = declare("snapshot.create", "POST", "/v1/sandboxes/{id}/snapshots", scope::sandbox, "Take a snapshot",
+  auto info = declare("snapshot.create", "POST", "/v1/sandboxes/{id}/snapshots", scope::sandbox, "Keep the state of a sandbox",
                       schema::input({{"id", sandbox_id()}, {"name", text("Name.")}, {"description", text("What it is for.")}}, {"id", "name"}), shape);
   info.success = 201;
   own(std::move(info), "lifecycle", create);
-  own(declare("snapshot.list", "GET", "/v1/sandboxes/{id}/snapshots", scope::read, "Snapshots of a sandbox", by_box, list(shape)), "", list_all);
+  own(declare("snapshot.list", "GET", "/v1/sandboxes/{id}/snapshots", scope::read, "List the snapshots of a sandbox", by_box, list(shape)), "", list_all);
   own(declare("snapshot.get", "GET", "/v1/snapshots/{snapshot}", scope::read, "Show a snapshot", by_snapshot, shape), "", get);
-  info = declare("snapshot.delete", "DELETE", "/v1/snapshots/{snapshot}", scope::sandbox, "Delete a snapshot", by_snapshot, nothing());
+  info = declare("snapshot.delete", "DELETE", "/v1/snapshots/{snapshot}", scope::sandbox, "Remove a snapshot", by_snapshot, nothing());
   info.success = 204;
   info.destructive = true;
   own(std::move(info), "lifecycle", remove);
-  info = declare("snapshot.restore", "POST", "/v1/snapshots/{snapshot}/restore", scope::sandbox, "Put a sandbox back to a snapshot",
+  info = declare("snapshot.restore", "POST", "/v1/snapshots/{snapshot}/restore", scope::sandbox, "Bring a state back, over what the sandbox holds now",
                  schema::input({{"snapshot", snapshot}, {"target_sandbox_id", text("Another sandbox than the one it was taken of.")}}, {"snapshot"}), shape);
   info.destructive = true;
   own(std::move(info), "lifecycle", restore);
-  info = declare("sandbox.fork", "POST", "/v1/sandboxes/{id}/fork", scope::sandbox, "Make a copy of a running sandbox", by_box, shape);
+  info = declare("sandbox.fork", "POST", "/v1/sandboxes/{id}/fork", scope::sandbox, "Make a new sandbox from the present state of another", by_box, shape);
   info.success = 201;
   own(std::move(info), "lifecycle", fork);
 }
