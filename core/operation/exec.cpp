@@ -246,7 +246,6 @@ void add_exec_operations(services& s) {
   info.description = "Runs shell text (`command`) or a program (`argv`) in the sandbox; stdout and stderr come apart, and together as `output`. "
                      "A time-out kills the whole process tree and says `timed_out`. With `background`, answers at once.";
   info.destructive = true;
-  info.examples.push_back({"A pipeline", {{"id", "cage-a1b2c3d4e5f6"}, {"command", "ls | wc -l"}}, {{"exit_code", 0}, {"stdout", "3\n"}}});
   s.operations->add_own(std::move(info), "", bind(s, exec));
 
   info = declare("sandbox.exec_stream", "POST", "/v1/sandboxes/{id}/exec/stream", scope::sandbox, "Run a command and stream its output", exec_input(), {{"type", "object"}});

@@ -42,7 +42,10 @@ inline operation_handler bind(services& s, family_handler handler) {
   return [&s, handler](call c) { return handler(&s, std::move(c)); };
 }
 
-// Declaration helper; examples and flags are set on the result.
+// The examples of an operation of the host, for its declaration: examples.cpp holds them all. Empty for others.
+std::vector<operation_example> examples_of(std::string_view operation);
+
+// Declaration helper; flags are set on the result.
 inline operation_info declare(std::string name, std::string method, std::string path, scope needs, std::string summary, json input, json output) {
   operation_info info;
   info.name = std::move(name);
@@ -54,6 +57,7 @@ inline operation_info declare(std::string name, std::string method, std::string 
   info.input = std::move(input);
   info.output = std::move(output);
   info.read_only = needs == scope::read;
+  info.examples = examples_of(info.name);
   return info;
 }
 

@@ -92,7 +92,7 @@ void add_host_operations(services& s) {
   info.read_only = true;
   own(std::move(info), "", list_keys);
   info = declare("key.create", "POST", "/v1/account/keys", scope::full, "Make a key; its secret is shown once",
-                 schema::input({{"name", {{"type", "string"}, {"minLength", 1}, {"maxLength", 100}}}, {"scope", one_of("What it may do; sandbox by default.", {"full", "sandbox", "read", "read_only"})},
+                 schema::input({{"name", {{"type", "string"}, {"description", "A name for people."}, {"minLength", 1}, {"maxLength", 100}}}, {"scope", one_of("What it may do; sandbox by default.", {"full", "sandbox", "read", "read_only"})},
                                 {"expires_in", integer("Seconds until it ends.", 1, 315360000)}}, {"name"}),
                  schema::output({{"key", text("The secret.")}, {"info", object}}));
   info.success = 201;

@@ -22,7 +22,7 @@ json sandbox_schema() {
                  {"network_mode", text("full, allowlist or none.")}, {"allowlist", list(text("Host."))},
                  {"repo_url", text_or_null("Repository.")}, {"repo_branch", text_or_null("Branch.")}, {"repo_commit", text_or_null("Commit checked out.")},
                  {"repo_subdir", text_or_null("Part of it.")}, {"init_script", text_or_null("Script run after the clone.")},
-                 {"packages", list(text("Package."))}, {"agents", list(text("Agent."))}, {"env", text_map("Environment.")},
+                 {"packages", list(text("Package."), "Packages that must be there.")}, {"agents", list(text("Agent."), "Agents that must be there.")}, {"env", text_map("Environment.")},
                  {"metadata", text_map("Labels.")}, {"timeout", count("Idle seconds until it is paused.")},
                  {"budget", {{"type", {"number", "null"}}, {"description", "US dollars."}}}, {"created_at", text("RFC 3339.")},
                  {"started_at", text_or_null("RFC 3339.")}, {"stopped_at", text_or_null("RFC 3339.")}, {"ended_reason", text_or_null("Why it ended.")},
@@ -41,12 +41,12 @@ json create_schema(const config::host_config& host) {
   json s = input({{"name", text("Name for people.")}, {"template", text("Template; absent: the server's default.")},
                   {"backend", text("Backend, or auto.")}, {"cpus", amount("Processors.", l.cpus, "number")},
                   {"memory_mb", amount("MiB of memory.", l.memory_mb, "integer")}, {"disk_gb", amount("GiB of disk.", l.disk_gb, "integer")},
-                  {"network_mode", one_of("What it may reach.", {"full", "allowlist", "none"})}, {"allowlist", list(text("Host it may reach."))},
+                  {"network_mode", one_of("What it may reach.", {"full", "allowlist", "none"})}, {"allowlist", list(text("Host."), "Hosts it may reach.")},
                   {"repo", text("Repository to put into /workspace: URL, or a path on the server.")}, {"repo_token", text("Token for a private repository.")},
                   {"repo_branch", text("Branch.")}, {"repo_commit", text("Commit.")}, {"repo_subdir", text("Folder of it that becomes /workspace.")},
-                  {"init_script", text("Shell text run in /workspace after the clone.")}, {"secrets", list(text("Name of a secret."))},
-                  {"env", text_map("Environment of every process.")}, {"packages", list(text("Package."))}, {"agents", list(text("Agent."))},
-                  {"policies", list(text("Policy."))}, {"metadata", text_map("Labels.")},
+                  {"init_script", text("Shell text run in /workspace after the clone.")}, {"secrets", list(text("Name of a secret."), "Secrets of the server's store to put into the environment.")},
+                  {"env", text_map("Environment of every process.")}, {"packages", list(text("Package."), "Packages that must be there.")}, {"agents", list(text("Agent."), "Agents that must be there.")},
+                  {"policies", list(text("Policy."), "Policies to hold it to.")}, {"metadata", text_map("Labels.")},
                   {"budget", {{"type", "number"}, {"minimum", 0}, {"description", "US dollars; at 100 % the sandbox is destroyed."}}},
                   {"timeout", {{"type", "number"}, {"minimum", 0}, {"description", "Idle seconds until it is paused; clamped to the server's limit."}}},
                   {"persona_id", text("Not on a self-hosted server.")}, {"harness_id", text("Not on a self-hosted server.")},
@@ -253,7 +253,6 @@ void add_sandbox_operations(services& s) {
   info.description = "Makes a sandbox and sets it up: repository into /workspace, software checked, init script run. Answers when it runs, or "
                      "after 0.8 s with status `pending` unless `wait` is true. A set-up that failed meanwhile is the answer's error.";
   info.success = 201;
-  info.examples.push_back({"A sandbox with a repository", {{"template", "host"}, {"repo", "https://example.org/project.git"}, {"memory_mb", 1024}}, json::object()});
   add(s, std::move(info), "", create);
 
   info = declare("sandbox.list", "GET", "/v1/sandboxes", scope::read, "List sandboxes",
