@@ -15,8 +15,11 @@ std::map<std::string, std::string> git_environment(const fetch_request& want) {
       {"core.hooksPath", "/dev/null"}, {"core.fsmonitor", "false"},   {"credential.helper", ""},
       {"protocol.ext.allow", "never"}, {"protocol.file.allow", "always"}, {"safe.directory", "*"},
       {"advice.detachedHead", "false"}};
-  if (!want.token.empty())
+  // git sends the header to whatever host a redirect names, so with a token no redirect is followed.
+  if (!want.token.empty()) {
     settings.emplace_back("http.extraHeader", "Authorization: Basic " + base64_encode("x-access-token:" + want.token));
+    settings.emplace_back("http.followRedirects", "false");
+  }
   std::map<std::string, std::string> env{{"HOME", want.staging.string()}, {"GIT_CONFIG_NOSYSTEM", "1"},
                                          {"GIT_CONFIG_GLOBAL", "/dev/null"}, {"GIT_TERMINAL_PROMPT", "0"},
                                          {"GIT_ASKPASS", "/bin/false"}, {"GIT_SSH_COMMAND", "ssh -oBatchMode=yes"},
@@ -38,6 +41,7 @@ result<std::string> git(const fetch_request& want, std::vector<std::string> argu
   p.argv = {"git"};
   p.argv.insert(p.argv.end(), arguments.begin(), arguments.end());
   p.env = git_environment(want);
+  p.limit = want.limit;
   auto done = runtime::run_program(p);
   if (!done) return done.error();
   if (done->exit_code == 0) return done->output;

@@ -13,6 +13,7 @@ struct fetch_request {
   std::string token;                           // for a private repository; travels to git by environment, never by argv
   std::filesystem::path staging;               // made here, removed by the caller
   std::vector<std::filesystem::path> roots;    // host folders a path may lie in; empty = any
+  std::chrono::seconds limit{600};             // for each run of git
 };
 
 struct fetched {

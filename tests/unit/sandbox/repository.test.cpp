@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <fstream>
 
@@ -123,6 +126,106 @@ TEST_F(Repository, ATokenIsNeverInAnError) {
   auto got = fetch_to_host(w);
   ASSERT_FALSE(got);
   EXPECT_EQ(describe(got.error()).find("sekret"), std::string::npos);
+}
+
+// A real git server; ends with the object.
+class git_server {
+ public:
+  explicit git_server(std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"python3", CAGED_SOURCE_DIR "/tests/unit/sandbox/git_http_server.py"});
+    int in[2], out[2];
+    EXPECT_EQ(pipe2(in, O_CLOEXEC), 0);
+    EXPECT_EQ(pipe2(out, O_CLOEXEC), 0);
+    pid_ = fork();
+    if (pid_ == 0) {
+      dup2(in[0], 0);
+      dup2(out[1], 1);
+      std::vector<char*> argv;
+      for (auto& a : arguments) argv.push_back(a.data());
+      argv.push_back(nullptr);
+      execvp(argv[0], argv.data());
+      _exit(127);
+    }
+    close(in[0]);
+    close(out[1]);
+    stop_ = in[1];
+    for (char c; read(out[0], &c, 1) == 1 && c != '\n';) port_ += c;
+    close(out[0]);
+    EXPECT_FALSE(port_.empty()) << "the git server did not start";
+  }
+  ~git_server() {
+    close(stop_);
+    waitpid(pid_, nullptr, 0);
+  }
+  std::string url(const std::string& host = "127.0.0.1") const { return "http://" + host + ":" + port_; }
+
+ private:
+  pid_t pid_ = -1;
+  int stop_ = -1;
+  std::string port_;
+};
+
+TEST_F(Repository, AUrlIsClonedWithItsBranchAndCommit) {
+  git_server server({root_.string()});
+  auto w = want();
+  w.repo.url = server.url() + "/source/.git";
+  auto got = fetch_to_host(w);
+  ASSERT_TRUE(got) << describe(got.error());
+  EXPECT_EQ(read(got->folder / "a.txt"), "two\n");
+  EXPECT_EQ(got->commit.size(), 40u);
+  const std::string tip = got->commit;
+  w.repo.branch = "other";
+  got = fetch_to_host(w);
+  ASSERT_TRUE(got) << describe(got.error());
+  EXPECT_EQ(read(got->folder / "a.txt"), "three\n");
+  w.repo.branch.clear();
+  w.repo.commit = tip;
+  w.repo.subdirectory = "sub";
+  got = fetch_to_host(w);
+  ASSERT_TRUE(got) << describe(got.error());
+  EXPECT_EQ(got->commit, tip);
+  EXPECT_EQ(read(got->folder / "s.txt"), "s\n");
+}
+
+TEST_F(Repository, APrivateRepositoryNeedsItsToken) {
+  git_server server({root_.string(), "--token", "right-token"});
+  auto w = want();
+  w.repo.url = server.url() + "/source/.git";
+  EXPECT_FALSE(fetch_to_host(w));
+  w.token = "wrong-token";
+  auto refused = fetch_to_host(w);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().reason, "repository_failed");
+  EXPECT_EQ(describe(refused.error()).find("wrong-token"), std::string::npos);
+  w.token = "right-token";
+  auto got = fetch_to_host(w);
+  ASSERT_TRUE(got) << describe(got.error());
+  EXPECT_EQ(read(got->folder / "a.txt"), "two\n");
+}
+
+TEST_F(Repository, ARedirectElsewhereDoesNotGetTheToken) {
+  git_server target({root_.string()});
+  const fs::path first = root_ / "first";
+  fs::create_directories(first);
+  git_server server({first.string(), "--redirect-to", target.url("localhost")});
+  auto w = want();
+  w.repo.url = server.url() + "/source/.git";
+  auto got = fetch_to_host(w);
+  ASSERT_TRUE(got) << describe(got.error());
+  w.token = "right-token";
+  EXPECT_FALSE(fetch_to_host(w));
+  EXPECT_NE(read(first / "requests.log").find("Basic "), std::string::npos);
+  EXPECT_EQ(read(root_ / "requests.log").find("Basic "), std::string::npos);
+}
+
+TEST_F(Repository, AServerThatHangsIsGivenUp) {
+  git_server server({root_.string(), "--hang"});
+  auto w = want();
+  w.repo.url = server.url() + "/source/.git";
+  w.limit = std::chrono::seconds(2);
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_FALSE(fetch_to_host(w));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(30));
 }
 
 }  // namespace
