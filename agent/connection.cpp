@@ -32,7 +32,10 @@ void call::refuse(const wire::failure& f) {
 
 connection::connection(loop& l, fd socket, json hello_extra, request_handler on_request,
                        std::function<void(connection&)> on_lost)
-    : loop_(l), socket_(std::move(socket)), hello_extra_(std::move(hello_extra)), on_request_(std::move(on_request)),
+    : loop_(l),
+      socket_(std::move(socket)),
+      hello_extra_(std::move(hello_extra)),
+      on_request_(std::move(on_request)),
       on_lost_(std::move(on_lost)) {}
 
 connection::~connection() {
@@ -90,8 +93,10 @@ void connection::on_frame(const wire::frame& f) {
   if (f.channel != 0) return on_channel_frame(f);
   if (f.kind != wire::frame_kind::message && f.kind != wire::frame_kind::message_part) return;
   std::string text;
-  if (joiner_.add(f, text)) on_message(text);
-  else if (joiner_.too_large()) drop("a message over 8 MiB");
+  if (joiner_.add(f, text))
+    on_message(text);
+  else if (joiner_.too_large())
+    drop("a message over 8 MiB");
 }
 
 void connection::on_message(const std::string& text) {
@@ -149,15 +154,20 @@ void connection::on_channel_frame(const wire::frame& f) {
     case wire::frame_kind::credit:
       if (!c->send.grant(wire::credit_of(f.payload))) return drop("a grant of more than 2 GiB");
       return c->handler->writable();
-    case wire::frame_kind::end: return c->handler->ended();
-    case wire::frame_kind::reset: channels_.erase(f.channel); return c->handler->closed();
-    default: return;
+    case wire::frame_kind::end:
+      return c->handler->ended();
+    case wire::frame_kind::reset:
+      channels_.erase(f.channel);
+      return c->handler->closed();
+    default:
+      return;
   }
 }
 
 void connection::open_channel(std::uint32_t number, std::shared_ptr<channel_handler> handler) {
   if (number == 0 || channels_.count(number) != 0)
-    throw bad_argument("/channel", "channel " + std::to_string(number) + " is in use", "Choose a number not used before.");
+    throw bad_argument("/channel", "channel " + std::to_string(number) + " is in use",
+                       "Choose a number not used before.");
   if (channels_.size() >= max_channels)
     throw failed("limit_exceeded", "too_many_channels", "4096 channels are open on this connection", "Close some.");
   auto made = std::make_shared<channel>();
@@ -262,8 +272,10 @@ void connection::flush() {
   }
   if (out_done_ == out_.size()) {
     out_done_ = 0;
-    if (out_.capacity() > out_low) out_ = {};
-    else out_.clear();
+    if (out_.capacity() > out_low)
+      out_ = {};
+    else
+      out_.clear();
   } else if (out_done_ > out_high) {
     out_.erase(0, out_done_);
     out_done_ = 0;
@@ -275,7 +287,8 @@ void connection::flush() {
 void connection::update_interest() {
   const std::size_t queued = out_.size() - out_done_;
   if (queued >= out_high) starved_ = true;
-  const std::uint32_t want = (queued > out_full ? 0u : static_cast<std::uint32_t>(EPOLLIN)) | (queued > 0 ? static_cast<std::uint32_t>(EPOLLOUT) : 0u);
+  const std::uint32_t want = (queued > out_full ? 0u : static_cast<std::uint32_t>(EPOLLIN)) |
+                             (queued > 0 ? static_cast<std::uint32_t>(EPOLLOUT) : 0u);
   if (lost_ || want == interest_) return;
   interest_ = want;
   loop_.change(socket_.get(), want);

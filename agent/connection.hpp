@@ -55,7 +55,8 @@ class call : public std::enable_shared_from_this<call> {
 class connection : public std::enable_shared_from_this<connection> {
  public:
   using request_handler = std::function<void(std::shared_ptr<call>)>;
-  connection(loop& l, fd socket, json hello_extra, request_handler on_request, std::function<void(connection&)> on_lost);
+  connection(loop& l, fd socket, json hello_extra, request_handler on_request,
+             std::function<void(connection&)> on_lost);
   ~connection();
 
   void start();

@@ -31,7 +31,8 @@ int complain(const std::string& message) {
 // 0, 1 and 2 must be something, or the next file opened would become a workload's stdout.
 void hold_standard_descriptors() {
   for (int i = 0; i < 3; ++i)
-    if (::fcntl(i, F_GETFD) < 0) [[maybe_unused]] const int taken = ::open("/dev/null", O_RDWR);
+    if (::fcntl(i, F_GETFD) < 0) [[maybe_unused]]
+      const int taken = ::open("/dev/null", O_RDWR);
 }
 
 // Workloads of the same user could otherwise attach to this process or read its memory.
@@ -91,8 +92,10 @@ int run_for_backend(const options& o) {
     signalfd_siginfo info{};
     bool child = false;
     while (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-      if (info.ssi_signo == SIGCHLD) child = true;
-      else if (info.ssi_signo != SIGHUP) agent.shut_down(5s);
+      if (info.ssi_signo == SIGCHLD)
+        child = true;
+      else if (info.ssi_signo != SIGHUP)
+        agent.shut_down(5s);
     }
     if (child) agent.on_child_signal();
   });

@@ -90,7 +90,8 @@ void process_signal(server& agent, const std::shared_ptr<call>& asked) {
 void pty_resize(server& agent, const std::shared_ptr<call>& asked) {
   const arguments args(asked->args());
   const auto p = agent.processes().find(args.text("id"));
-  const int columns = static_cast<int>(args.number("cols", 1, 10000)), rows = static_cast<int>(args.number("rows", 1, 10000));
+  const int columns = static_cast<int>(args.number("cols", 1, 10000)),
+            rows = static_cast<int>(args.number("rows", 1, 10000));
   if (!p->resize(columns, rows))
     throw failed("unsupported", "no_terminal", "the process has no terminal", "Start it with pty.start.", "/id");
   asked->answer(json::object());
@@ -129,7 +130,8 @@ constexpr row table[] = {
 }  // namespace
 
 void dispatch(server& agent, const std::shared_ptr<call>& asked) {
-  const auto it = std::find_if(std::begin(table), std::end(table), [&](const row& r) { return r.name == asked->operation(); });
+  const auto it =
+      std::find_if(std::begin(table), std::end(table), [&](const row& r) { return r.name == asked->operation(); });
   if (it != std::end(table)) return it->run(agent, asked);
   if (dispatch_file_operation(agent, asked)) return;
   throw failed("unsupported", "unknown_operation", "the agent has no operation \"" + asked->operation() + "\"",

@@ -35,7 +35,8 @@ const char* set(options& o, const std::string& name, const std::string& value) {
   if (name == "socket") return o.socket = value, value.empty() ? "a path" : nullptr;
   if (name == "heartbeat-interval") return read_interval(value, 10ms, o.heartbeat_interval) ? nullptr : duration;
   if (name == "metrics-interval") return read_interval(value, 10ms, o.metrics_interval) ? nullptr : duration;
-  if (name == "log-level") return (o.level = log_level_of(value)) != log_level::unset ? nullptr : "debug, info, warn or error";
+  if (name == "log-level")
+    return (o.level = log_level_of(value)) != log_level::unset ? nullptr : "debug, info, warn or error";
   if (name == "watch-files") return read_bool(value, o.watch_files) ? nullptr : "true or false";
   if (name == "watch-debounce") return read_interval(value, 0ms, o.watch_debounce) ? nullptr : duration;
   if (name == "watch-rate-limit") {
@@ -50,15 +51,14 @@ const char* set(options& o, const std::string& name, const std::string& value) {
 }
 
 void read_variables(options& o) {
-  constexpr const char* names[] = {"workspace", "socket", "heartbeat-interval", "metrics-interval", "log-level",
-                                   "watch-files", "watch-debounce", "watch-rate-limit"};
+  constexpr const char* names[] = {"workspace", "socket",      "heartbeat-interval", "metrics-interval",
+                                   "log-level", "watch-files", "watch-debounce",     "watch-rate-limit"};
   for (const char* name : names) {
     std::string variable = "CAGED_";
     for (const char* c = name; *c != '\0'; ++c) variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
     const char* value = std::getenv(variable.c_str());
     if (value == nullptr || *value == '\0') continue;
-    if (const char* expected = set(o, name, value))
-      o.error = variable + " is \"" + value + "\"; expected " + expected;
+    if (const char* expected = set(o, name, value)) o.error = variable + " is \"" + value + "\"; expected " + expected;
   }
 }
 
@@ -74,11 +74,16 @@ std::chrono::milliseconds parse_duration(const std::string& text) {
     const double value = std::strtod(at, &end);
     if (end == at || value > 1e9) return -1ms;
     double unit = 1000;
-    if (std::strncmp(end, "ms", 2) == 0) unit = 1, end += 2;
-    else if (*end == 's') ++end;
-    else if (*end == 'm') unit = 60e3, ++end;
-    else if (*end == 'h') unit = 3600e3, ++end;
-    else if (*end != '\0') return -1ms;
+    if (std::strncmp(end, "ms", 2) == 0)
+      unit = 1, end += 2;
+    else if (*end == 's')
+      ++end;
+    else if (*end == 'm')
+      unit = 60e3, ++end;
+    else if (*end == 'h')
+      unit = 3600e3, ++end;
+    else if (*end != '\0')
+      return -1ms;
     total += std::chrono::milliseconds(static_cast<std::int64_t>(value * unit));
     at = end;
   }
@@ -98,10 +103,14 @@ options read_options(int argc, char** argv) {
     const std::size_t equals = arg.find('=');
     const std::string name = arg.substr(0, equals);
     const bool has_value = equals != std::string::npos;
-    if (name == "version") o.version = true;
-    else if (name == "help" || name == "h") o.help = true;
-    else if (name == "subscribe" && !has_value) o.subscribe = true;
-    else if (name == "subscribe") read_bool(arg.substr(equals + 1), o.subscribe);
+    if (name == "version")
+      o.version = true;
+    else if (name == "help" || name == "h")
+      o.help = true;
+    else if (name == "subscribe" && !has_value)
+      o.subscribe = true;
+    else if (name == "subscribe")
+      read_bool(arg.substr(equals + 1), o.subscribe);
     else {
       // --watch-files alone means true, as a boolean flag does.
       const bool alone = name == "watch-files" && !has_value;
@@ -112,8 +121,8 @@ options read_options(int argc, char** argv) {
       const std::string value = has_value ? arg.substr(equals + 1) : alone ? "true" : argv[++i];
       const char* expected = set(o, name, value);
       if (expected != nullptr) {
-        o.error = *expected == '\0' ? "unknown flag --" + name
-                                    : "--" + name + " is \"" + value + "\"; expected " + expected;
+        o.error =
+            *expected == '\0' ? "unknown flag --" + name : "--" + name + " is \"" + value + "\"; expected " + expected;
         return o;
       }
     }

@@ -37,8 +37,11 @@ void give_back_memory() {
 }  // namespace
 
 server::server(loop& l, server_options options)
-    : loop_(l), options_(std::move(options)), files_(options_.workspace, confinement::box),
-      processes_(l, files_, options_.base_env, options_.reap), metrics_(std::make_unique<metrics_sampler>(files_.folder())),
+    : loop_(l),
+      options_(std::move(options)),
+      files_(options_.workspace, confinement::box),
+      processes_(l, files_, options_.base_env, options_.reap),
+      metrics_(std::make_unique<metrics_sampler>(files_.folder())),
       ports_(std::make_unique<port_watch>()) {
   processes_.on_exit([this](process& p) { notice_all("process_exit", p.summary()); });
   loop_.after(options_.heartbeat_interval, [this] { beat(); });
@@ -113,8 +116,10 @@ void server::answer_from_job(std::shared_ptr<call> asked, std::function<json(con
         }
       },
       [this, asked, result] {
-        if (result->failure) asked->refuse(*result->failure);
-        else asked->answer(std::move(result->value));
+        if (result->failure)
+          asked->refuse(*result->failure);
+        else
+          asked->answer(std::move(result->value));
         trim_later();
       });
 }

@@ -44,7 +44,8 @@ struct client {
 
 class standalone {
  public:
-  standalone(const options& o, loop& l) : options_(o), loop_(l), files_(o.workspace, confinement::box), metrics_(files_.folder()) {}
+  standalone(const options& o, loop& l)
+      : options_(o), loop_(l), files_(o.workspace, confinement::box), metrics_(files_.folder()) {}
   ~standalone() {
     if (listener_) ::unlink(options_.socket.c_str());
   }
@@ -82,7 +83,8 @@ sockaddr_un address_of(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path)
-    throw bad_argument("", "--socket " + path + " is longer than a Unix socket's path may be (107 bytes)", "Choose a shorter path.");
+    throw bad_argument("", "--socket " + path + " is longer than a Unix socket's path may be (107 bytes)",
+                       "Choose a shorter path.");
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   return address;
 }
@@ -110,7 +112,8 @@ void standalone::listen() {
   const int bind_errno = errno;
   ::umask(022);
   if (bound != 0 || ::listen(made.get(), 16) != 0)
-    throw os_failure(bound != 0 ? bind_errno : errno, "listen on " + path, "Choose another --socket, or make its folder.");
+    throw os_failure(bound != 0 ? bind_errno : errno, "listen on " + path,
+                     "Choose another --socket, or make its folder.");
   listener_ = std::move(made);
   loop_.add(listener_.get(), EPOLLIN, [this](std::uint32_t) { accept_all(); });
   log_line(log_level::info, "serving on " + path);
@@ -149,7 +152,9 @@ void standalone::on_ready(const std::shared_ptr<client>& c, std::uint32_t events
 void standalone::on_line(const std::shared_ptr<client>& c, const std::string& line) {
   const auto message = wire::parse(line);
   const auto refuse = [&](const char* reason, std::string text) {
-    json payload{{"code", "invalid_argument"}, {"reason", reason}, {"action", "Send {\"type\": …} with ping, metrics, subscribe, watch_files or shutdown."}};
+    json payload{{"code", "invalid_argument"},
+                 {"reason", reason},
+                 {"action", "Send {\"type\": …} with ping, metrics, subscribe, watch_files or shutdown."}};
     payload["message"] = std::move(text);
     send(c, "error", std::move(payload));
   };
@@ -157,10 +162,14 @@ void standalone::on_line(const std::shared_ptr<client>& c, const std::string& li
   const auto type = message->find("type");
   if (type == message->end() || !type->is_string()) return refuse("missing_type", "the message has no type");
   const std::string name = type->get<std::string>();
-  if (name == "ping") send(c, "pong", json{{"timestamp", unix_seconds()}});
-  else if (name == "metrics") send(c, "metrics", metrics_.sample());
-  else if (name == "subscribe") send(c, "subscribed", json::object());
-  else if (name == "watch_files") watch_files(c);
+  if (name == "ping")
+    send(c, "pong", json{{"timestamp", unix_seconds()}});
+  else if (name == "metrics")
+    send(c, "metrics", metrics_.sample());
+  else if (name == "subscribe")
+    send(c, "subscribed", json::object());
+  else if (name == "watch_files")
+    watch_files(c);
   else if (name == "shutdown") {
     send(c, "ack", json{{"type", "shutdown"}});
     // The answer is in the socket's buffer; the process ends with this turn of the loop.
@@ -184,7 +193,8 @@ void standalone::watch_files(const std::shared_ptr<client>& c) {
   how.skip_well_known = true;
   try {
     c->watch = std::make_unique<folder_watch>(
-        loop_, files_, ".", how, [this, weak = std::weak_ptr(c)](std::vector<file_change> changes, std::uint64_t dropped) {
+        loop_, files_, ".", how,
+        [this, weak = std::weak_ptr(c)](std::vector<file_change> changes, std::uint64_t dropped) {
           const auto held = weak.lock();
           if (!held) return;
           held->dropped += dropped;
@@ -196,7 +206,9 @@ void standalone::watch_files(const std::shared_ptr<client>& c) {
             }
             // The reference knows four operations; a change of mode is a write to it.
             const std::string operation = change.operation == "chmod" ? "write" : change.operation;
-            json payload{{"operation", operation}, {"size", change.size}, {"ts_unix_ms", change.ts_unix_ms},
+            json payload{{"operation", operation},
+                         {"size", change.size},
+                         {"ts_unix_ms", change.ts_unix_ms},
                          {"dropped_since_last", std::exchange(held->dropped, 0)}};
             payload["path"] = change.path;
             send(held, "file_op", std::move(payload));

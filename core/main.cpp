@@ -3,5 +3,6 @@
 #include "core/cli/cli.hpp"
 
 int main(int argc, char** argv) {
-  return caged::cli::run(argc, argv, [](const caged::cli::serve_options& o) { return caged::app::serve(o.host, o.program); });
+  return caged::cli::run(argc, argv,
+                         [](const caged::cli::serve_options& o) { return caged::app::serve(o.host, o.program); });
 }

@@ -57,8 +57,8 @@ void output_log::append(output_stream stream, std::string_view bytes) {
 output_log::piece output_log::at(std::uint64_t from, std::size_t limit) const {
   from = std::max(from, begin_);
   if (from >= end_ || limit == 0) return {output_stream::out, {}};
-  auto next = std::upper_bound(marks_.begin(), marks_.end(), from,
-                               [](std::uint64_t at, const mark& m) { return at < m.from; });
+  auto next =
+      std::upper_bound(marks_.begin(), marks_.end(), from, [](std::uint64_t at, const mark& m) { return at < m.from; });
   const std::uint64_t until = next == marks_.end() ? end_ : next->from;
   const output_stream stream = std::prev(next)->stream;
   const std::size_t index = from & (size_ - 1);

@@ -25,7 +25,8 @@ constexpr std::size_t read_piece = 64u << 10;
 constexpr int reads_per_turn = 4;
 
 std::int64_t unix_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 std::uint64_t oom_kills() {
@@ -44,9 +45,16 @@ std::int64_t to_ms(const timeval& t) { return std::int64_t{t.tv_sec} * 1000 + t.
 }  // namespace
 
 process::process(loop& l, description about, spawned started, std::uint64_t cookie, fd input, fd output, fd error)
-    : loop_(l), about_(std::move(about)), started_(std::move(started)), cookie_(cookie), input_(std::move(input)),
-      output_(std::move(output)), error_(std::move(error)), stdin_open_(static_cast<bool>(input_)),
-      began_(steady::now()), began_unix_ms_(unix_ms()) {
+    : loop_(l),
+      about_(std::move(about)),
+      started_(std::move(started)),
+      cookie_(cookie),
+      input_(std::move(input)),
+      output_(std::move(output)),
+      error_(std::move(error)),
+      stdin_open_(static_cast<bool>(input_)),
+      began_(steady::now()),
+      began_unix_ms_(unix_ms()) {
   seen_oom_kills();
   if (output_) watch(output_);
   if (error_) watch(error_);
@@ -302,12 +310,12 @@ struct signal_row {
   const char* name;
 };
 constexpr signal_row signals[] = {
-    {SIGHUP, "HUP"},   {SIGINT, "INT"},   {SIGQUIT, "QUIT"}, {SIGILL, "ILL"},     {SIGTRAP, "TRAP"},
-    {SIGABRT, "ABRT"}, {SIGBUS, "BUS"},   {SIGFPE, "FPE"},   {SIGKILL, "KILL"},   {SIGUSR1, "USR1"},
-    {SIGSEGV, "SEGV"}, {SIGUSR2, "USR2"}, {SIGPIPE, "PIPE"}, {SIGALRM, "ALRM"},   {SIGTERM, "TERM"},
-    {SIGCHLD, "CHLD"}, {SIGCONT, "CONT"}, {SIGSTOP, "STOP"}, {SIGTSTP, "TSTP"},   {SIGTTIN, "TTIN"},
-    {SIGTTOU, "TTOU"}, {SIGURG, "URG"},   {SIGXCPU, "XCPU"}, {SIGXFSZ, "XFSZ"},   {SIGVTALRM, "VTALRM"},
-    {SIGPROF, "PROF"}, {SIGWINCH, "WINCH"}, {SIGIO, "IO"},   {SIGPWR, "PWR"},     {SIGSYS, "SYS"},
+    {SIGHUP, "HUP"},   {SIGINT, "INT"},     {SIGQUIT, "QUIT"}, {SIGILL, "ILL"},   {SIGTRAP, "TRAP"},
+    {SIGABRT, "ABRT"}, {SIGBUS, "BUS"},     {SIGFPE, "FPE"},   {SIGKILL, "KILL"}, {SIGUSR1, "USR1"},
+    {SIGSEGV, "SEGV"}, {SIGUSR2, "USR2"},   {SIGPIPE, "PIPE"}, {SIGALRM, "ALRM"}, {SIGTERM, "TERM"},
+    {SIGCHLD, "CHLD"}, {SIGCONT, "CONT"},   {SIGSTOP, "STOP"}, {SIGTSTP, "TSTP"}, {SIGTTIN, "TTIN"},
+    {SIGTTOU, "TTOU"}, {SIGURG, "URG"},     {SIGXCPU, "XCPU"}, {SIGXFSZ, "XFSZ"}, {SIGVTALRM, "VTALRM"},
+    {SIGPROF, "PROF"}, {SIGWINCH, "WINCH"}, {SIGIO, "IO"},     {SIGPWR, "PWR"},   {SIGSYS, "SYS"},
 };
 
 }  // namespace

@@ -3,10 +3,14 @@
 namespace caged::agent {
 
 process_channel::process_channel(std::weak_ptr<connection> where, std::uint32_t number, std::shared_ptr<process> which)
-    : where_(std::move(where)), number_(number), process_(std::move(which)), first_(process_->log().begin()),
+    : where_(std::move(where)),
+      number_(number),
+      process_(std::move(which)),
+      first_(process_->log().begin()),
       position_(first_) {}
 
-void process_channel::open(const std::shared_ptr<connection>& where, std::uint32_t number, std::shared_ptr<process> which) {
+void process_channel::open(const std::shared_ptr<connection>& where, std::uint32_t number,
+                           std::shared_ptr<process> which) {
   auto made = std::make_shared<process_channel>(where, number, which);
   where->open_channel(number, made);
   which->attach(made.get());
@@ -29,7 +33,8 @@ bool process_channel::send() {
   const auto until = process_->finished_at().value_or(process_->log().end());
   bool taken = false;
   while (position_ < until) {
-    const std::size_t room = std::min<std::size_t>(where->send_room(number_), static_cast<std::size_t>(until - position_));
+    const std::size_t room =
+        std::min<std::size_t>(where->send_room(number_), static_cast<std::size_t>(until - position_));
     const auto piece = process_->log().at(position_, room);
     if (piece.bytes.empty()) return taken;
     position_ += piece.bytes.size();

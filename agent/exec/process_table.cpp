@@ -38,7 +38,8 @@ std::vector<std::string> command_line(const arguments& args, process_kind kind) 
   std::vector<std::string> argv = args.texts("argv");
   const std::string command = args.text("command", {});
   if (!argv.empty() && args.has("command"))
-    throw bad_argument("/command", "both argv and command are given", "Give one: argv runs a program, command a shell.");
+    throw bad_argument("/command", "both argv and command are given",
+                       "Give one: argv runs a program, command a shell.");
   const char* shell = exists("/bin/bash") ? "/bin/bash" : "/bin/sh";
   if (!argv.empty()) {
     if (argv[0].empty()) throw bad_argument("/argv/0", "the program's name is empty");
@@ -83,7 +84,8 @@ process_table::launch process_table::prepare(const arguments& args, process_kind
   if (args.has("user")) {
     made.plan.run_as = find_user(args.text("user"));
     env["HOME"] = made.plan.run_as->home;
-    env["USER"] = env["LOGNAME"] = made.plan.run_as->name.empty() ? std::to_string(made.plan.run_as->uid) : made.plan.run_as->name;
+    env["USER"] = env["LOGNAME"] =
+        made.plan.run_as->name.empty() ? std::to_string(made.plan.run_as->uid) : made.plan.run_as->name;
   }
   const json& wanted = args.object("env");
   for (const auto& [name, value] : wanted.items()) {
@@ -204,7 +206,8 @@ void process_table::finished(process& which) {
 
 void process_table::evict() {
   std::size_t bytes = 0;
-  for (const std::string& id : finished_order_) bytes += static_cast<std::size_t>(processes_[id]->log().end() - processes_[id]->log().begin());
+  for (const std::string& id : finished_order_)
+    bytes += static_cast<std::size_t>(processes_[id]->log().end() - processes_[id]->log().begin());
   for (auto it = finished_order_.begin(); it != finished_order_.end();) {
     if (finished_order_.size() <= max_finished && bytes <= max_finished_bytes) return;
     const auto& p = processes_[*it];

@@ -55,7 +55,8 @@ void become(prepared& p, const user& who) {
 [[noreturn]] void child(prepared& p) {
   const spawn_plan& plan = *p.plan;
   if (::setsid() < 0) give_up(p, step::session);
-  if (plan.tty == spawn_plan::terminal::controlling && ::ioctl(plan.input, TIOCSCTTY, 0) != 0) give_up(p, step::terminal);
+  if (plan.tty == spawn_plan::terminal::controlling && ::ioctl(plan.input, TIOCSCTTY, 0) != 0)
+    give_up(p, step::terminal);
   if (!place(plan.input, 0) || !place(plan.output, 1) || !place(plan.error, 2)) give_up(p, step::descriptors);
   // Whatever else was inherited (or opened by a library without the flag) ends here.
   if (::syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) != 0 && errno != ENOSYS && errno != EINVAL &&
@@ -103,7 +104,8 @@ failed explain(const prepared& p) {
   const int err = p.failed_errno;
   const std::string& program = p.plan->argv[0];
   switch (static_cast<step>(p.failed_step)) {
-    case step::chdir: return os_failure(err, "enter the working folder");
+    case step::chdir:
+      return os_failure(err, "enter the working folder");
     case step::groups:
     case step::gid:
     case step::uid:
@@ -115,14 +117,16 @@ failed explain(const prepared& p) {
         return failed("not_found", "program_not_found", "start " + program + ": there is no such program",
                       "Install it in the box, give its full path, or check PATH.", "/argv/0");
       if (err == E2BIG)
-        return failed("too_large", "arguments_too_large", "start " + program + ": arguments and environment are too long",
+        return failed("too_large", "arguments_too_large",
+                      "start " + program + ": arguments and environment are too long",
                       "Pass long input through stdin or a file.", "/argv");
       if (err == ENOEXEC)
         return failed("invalid_argument", "not_executable", "start " + program + ": not a program the system can run",
                       "Start a script with its interpreter, or give it a #! line.", "/argv/0");
       return os_failure(err, "start " + program);
     }
-    default: return os_failure(err, "prepare the process");
+    default:
+      return os_failure(err, "prepare the process");
   }
 }
 

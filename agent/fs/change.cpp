@@ -2,8 +2,8 @@
 // between cannot lead a delete or a copy somewhere else.
 #include "fs/change.hpp"
 
-#include <linux/fs.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -37,17 +37,20 @@ bool same(const struct stat& a, const struct stat& b) { return a.st_dev == b.st_
 
 // Removing or moving the root of the box, or the workspace, is never what a caller wants.
 void refuse_roots(const tree& files, const place& p, const struct stat& st, const char* what) {
-  struct stat root {}, folder {};
+  struct stat root {
+  }, folder{};
   const bool at_root = ::stat("/", &root) == 0 && same(st, root);
   const bool at_folder = ::stat(files.folder().c_str(), &folder) == 0 && same(st, folder);
   if (p.name.empty() || at_root || at_folder)
-    throw failed("permission_denied", "protected_path", std::string(what) + " " + p.shown + ": this is the root or the workspace itself",
+    throw failed("permission_denied", "protected_path",
+                 std::string(what) + " " + p.shown + ": this is the root or the workspace itself",
                  "Name what is inside it.", "/path");
 }
 
 struct stat look_at(const place& p) {
   struct stat st {};
-  if (::fstatat(p.parent.get(), p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0) throw os_failure(errno, "stat " + p.shown);
+  if (::fstatat(p.parent.get(), p.name.c_str(), &st, AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH) != 0)
+    throw os_failure(errno, "stat " + p.shown);
   return st;
 }
 
@@ -78,7 +81,8 @@ class remover {
         for (const std::string& below : names) remove(folder.get(), below, depth + 1);
       }
     }
-    if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT) throw os_failure(errno, "remove the folder " + name);
+    if (::unlinkat(parent, name.c_str(), AT_REMOVEDIR) != 0 && errno != ENOENT)
+      throw os_failure(errno, "remove the folder " + name);
     count_up();
   }
 
@@ -109,7 +113,8 @@ void copy_bytes(int from, int to, const std::atomic<bool>& cancelled) {
     if (in_kernel) {
       const ssize_t n = ::copy_file_range(from, nullptr, to, nullptr, piece, 0);
       if (n > 0) continue;
-      if (n == 0 && buffer.empty()) in_kernel = false;  // files of /proc give nothing this way
+      if (n == 0 && buffer.empty())
+        in_kernel = false;  // files of /proc give nothing this way
       else if (n < 0 && errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP && errno != EPERM)
         throw os_failure(errno, "copy");
       in_kernel = false;
@@ -134,7 +139,8 @@ class copier {
   // Makes `to_name` in `to`; nothing of that name may be there.
   void copy(int from, const std::string& name, int to, const std::string& to_name, int depth) {
     if (cancelled_) throw cancelled_failure();
-    if (depth > deepest_open) throw failed("too_large", "too_deep", "folders nested deeper than 100 levels", "Copy a part of it.");
+    if (depth > deepest_open)
+      throw failed("too_large", "too_deep", "folders nested deeper than 100 levels", "Copy a part of it.");
     struct stat st {};
     if (::fstatat(from, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) throw os_failure(errno, "copy " + name);
     if (S_ISDIR(st.st_mode)) return copy_folder(from, name, to, to_name, st, depth);
@@ -164,7 +170,8 @@ class copier {
     finish(target.get(), st);
   }
 
-  void copy_folder(int from, const std::string& name, int to, const std::string& to_name, const struct stat& st, int depth) {
+  void copy_folder(int from, const std::string& name, int to, const std::string& to_name, const struct stat& st,
+                   int depth) {
     if (::mkdirat(to, to_name.c_str(), 0700) != 0) throw os_failure(errno, "make the folder " + to_name);
     const fd target = open_folder(to, to_name), source = open_folder(from, name);
     if (!target || !source) throw os_failure(errno, "open the folder " + name);
@@ -230,7 +237,8 @@ two_places source_and_target(const tree& files, const arguments& args) {
     if (slash != std::string::npos && slash > 0) files.make_parents(target.substr(0, slash), 0755, -1, -1);
   }
   two_places p{place_of(files, args.path("from")), place_of(files, target), 0};
-  if (p.from.name.empty() || p.to.name.empty()) throw bad_argument(p.from.name.empty() ? "/from" : "/to", "this is the root itself");
+  if (p.from.name.empty() || p.to.name.empty())
+    throw bad_argument(p.from.name.empty() ? "/from" : "/to", "this is the root itself");
   p.flags = args.flag("overwrite", true) ? 0 : RENAME_NOREPLACE;
   return p;
 }
@@ -305,14 +313,16 @@ json change_mode(const tree& files, const arguments& args) {
   const auto mode = static_cast<mode_t>(args.number("mode", 0, 07777));
   const fd target = files.open(path, O_PATH);
   // fchmod refuses O_PATH descriptors; the magic link leads to exactly the file that was opened.
-  if (::chmod(("/proc/self/fd/" + std::to_string(target.get())).c_str(), mode) != 0) throw os_failure(errno, "chmod " + files.shown(path));
+  if (::chmod(("/proc/self/fd/" + std::to_string(target.get())).c_str(), mode) != 0)
+    throw os_failure(errno, "chmod " + files.shown(path));
   return json{{"mode", mode}};
 }
 
 json make_symlink(const tree& files, const arguments& args) {
   const place p = place_of(files, args.path());
   const std::string target = args.path("target");
-  if (::symlinkat(target.c_str(), p.parent.get(), p.name.c_str()) != 0) throw os_failure(errno, "make the symlink " + p.shown);
+  if (::symlinkat(target.c_str(), p.parent.get(), p.name.c_str()) != 0)
+    throw os_failure(errno, "make the symlink " + p.shown);
   json value = json::object();
   put_path(value, "path", p.shown);
   return value;

@@ -14,7 +14,12 @@ namespace {
 constexpr std::size_t max_answer_bytes = 6u << 20;  // a message holds 8 MiB
 
 std::string permissions(mode_t mode) {
-  std::string text = S_ISDIR(mode) ? "d" : S_ISLNK(mode) ? "l" : S_ISREG(mode) ? "-" : S_ISFIFO(mode) ? "p" : S_ISSOCK(mode) ? "s" : "c";
+  std::string text = S_ISDIR(mode)    ? "d"
+                     : S_ISLNK(mode)  ? "l"
+                     : S_ISREG(mode)  ? "-"
+                     : S_ISFIFO(mode) ? "p"
+                     : S_ISSOCK(mode) ? "s"
+                                      : "c";
   for (int bit = 8; bit >= 0; --bit) text += (mode >> bit & 1) != 0 ? "xwr"[bit % 3] : '-';
   return text;
 }
@@ -41,7 +46,8 @@ const char* type_name(mode_t mode) noexcept {
   return S_ISSOCK(mode) ? "socket" : "device";
 }
 
-json describe_entry(int parent, const std::string& name, const std::string& shown_path, const struct stat& st, name_cache& names) {
+json describe_entry(int parent, const std::string& name, const std::string& shown_path, const struct stat& st,
+                    name_cache& names) {
   json value = json::object();
   const std::size_t slash = shown_path.rfind('/');
   put_path(value, "name", slash + 1 < shown_path.size() ? shown_path.substr(slash + 1) : shown_path);

@@ -28,7 +28,8 @@ class name_cache {
 // "file", "directory", "symlink", "fifo", "socket", "device".
 const char* type_name(mode_t mode) noexcept;
 // {name, path, type, size, mode, permissions, uid, gid, owner, group, mod_time_unix_ms, symlink_target?}
-json describe_entry(int parent, const std::string& name, const std::string& shown_path, const struct stat& st, name_cache& names);
+json describe_entry(int parent, const std::string& name, const std::string& shown_path, const struct stat& st,
+                    name_cache& names);
 
 json stat_entry(const tree& files, const arguments& args);
 json list_entries(const tree& files, const arguments& args, const std::atomic<bool>& cancelled);

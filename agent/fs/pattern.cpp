@@ -48,8 +48,10 @@ void expand(const std::string& pattern, std::vector<std::string>& out) {
   int depth = 0;
   std::size_t close = open;
   for (; close < pattern.size(); ++close) {
-    if (pattern[close] == '{') ++depth;
-    else if (pattern[close] == '}' && --depth == 0) break;
+    if (pattern[close] == '{')
+      ++depth;
+    else if (pattern[close] == '}' && --depth == 0)
+      break;
   }
   if (open == std::string::npos || close >= pattern.size()) {
     out.push_back(pattern);
@@ -102,10 +104,14 @@ bool match_name(std::string_view pattern, std::string_view name) {
     if (p < pattern.size()) {
       const char c = pattern[p];
       std::size_t at = p;
-      if (c == '?') hit = true;
-      else if (c == '[' && match_set(pattern, at, name[n], hit)) after = at;
-      else if (c == '\\' && p + 1 < pattern.size()) hit = pattern[p + 1] == name[n], after = p + 2;
-      else hit = c == name[n];
+      if (c == '?')
+        hit = true;
+      else if (c == '[' && match_set(pattern, at, name[n], hit))
+        after = at;
+      else if (c == '\\' && p + 1 < pattern.size())
+        hit = pattern[p + 1] == name[n], after = p + 2;
+      else
+        hit = c == name[n];
     }
     if (hit) {
       p = after;
@@ -167,7 +173,8 @@ ignore_rules::verdict ignore_rules::judge(const std::string& relative_path, bool
     if (r->folders_only && !folder) continue;
     std::string_view path = relative_path;
     if (!r->base.empty()) {
-      if (path.size() <= r->base.size() || path.substr(0, r->base.size()) != r->base || path[r->base.size()] != '/') continue;
+      if (path.size() <= r->base.size() || path.substr(0, r->base.size()) != r->base || path[r->base.size()] != '/')
+        continue;
       path.remove_prefix(r->base.size() + 1);
     }
     if (match_segments(r->segments, split(path))) return r->negated ? verdict::kept : verdict::ignored;

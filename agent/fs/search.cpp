@@ -33,7 +33,8 @@ class walker {
   };
   enum class gitignore : std::uint8_t { unset = 0, respected, disregarded };
   // False from `use` ends the walk.
-  walker(gitignore how, const std::atomic<bool>& cancelled, steady::time_point until, std::function<bool(const found&)> use)
+  walker(gitignore how, const std::atomic<bool>& cancelled, steady::time_point until,
+         std::function<bool(const found&)> use)
       : how_(how), cancelled_(cancelled), until_(until), use_(std::move(use)) {}
 
   void walk(int folder) { enter(folder, "", 0); }
@@ -64,7 +65,8 @@ class walker {
     if (::fstatat(folder, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return true;
     const std::string path = parent.empty() ? name : parent + "/" + name;
     if (name == ".git" && S_ISDIR(st.st_mode)) return true;
-    if (how_ == gitignore::respected && rules_.judge(path, S_ISDIR(st.st_mode)) == ignore_rules::verdict::ignored) return true;
+    if (how_ == gitignore::respected && rules_.judge(path, S_ISDIR(st.st_mode)) == ignore_rules::verdict::ignored)
+      return true;
     if (!use_(found{folder, name, path, st})) return false;
     if (!S_ISDIR(st.st_mode)) return true;
     if (depth >= max_walk_depth) {
@@ -116,7 +118,8 @@ std::optional<std::string> read_text(const walker::found& f) {
   char piece[64u << 10];
   for (ssize_t n = 0; text.size() < max_file && (n = ::read(file.get(), piece, sizeof piece)) > 0;) {
     const bool first = text.empty();
-    if (first && std::memchr(piece, 0, std::min<std::size_t>(static_cast<std::size_t>(n), binary_probe)) != nullptr) return std::nullopt;
+    if (first && std::memchr(piece, 0, std::min<std::size_t>(static_cast<std::size_t>(n), binary_probe)) != nullptr)
+      return std::nullopt;
     text.append(piece, static_cast<std::size_t>(n));
   }
   return text;
@@ -125,7 +128,9 @@ std::optional<std::string> read_text(const walker::found& f) {
 class line_search {
  public:
   line_search(const arguments& args, const re2::RE2& expression, steady::time_point until)
-      : expression_(expression), until_(until), limit_(static_cast<std::size_t>(args.number("limit", 1, 20000, 1000))),
+      : expression_(expression),
+        until_(until),
+        limit_(static_cast<std::size_t>(args.number("limit", 1, 20000, 1000))),
         max_line_(static_cast<std::size_t>(args.number("max_line", 20, 10000, 400))) {}
 
   // False: stop the walk.
@@ -158,7 +163,8 @@ class line_search {
   }
 
  private:
-  bool add(const std::string& path, std::size_t line, std::size_t begin, const std::string& text, std::size_t start, std::size_t end) {
+  bool add(const std::string& path, std::size_t line, std::size_t begin, const std::string& text, std::size_t start,
+           std::size_t end) {
     std::size_t from = start, size = end - start;
     const bool cut = size > max_line_;
     if (cut) {
@@ -171,9 +177,12 @@ class line_search {
     if (cut) row["cut"] = true;
     bytes_ += size + path.size() + 80;
     matches_.push_back(std::move(row));
-    if (matches_.size() >= limit_) stopped_by_ = "limit";
-    else if (bytes_ > max_answer) stopped_by_ = "bytes";
-    else if ((matches_.size() & 63) == 0 && steady::now() > until_) stopped_by_ = "time";
+    if (matches_.size() >= limit_)
+      stopped_by_ = "limit";
+    else if (bytes_ > max_answer)
+      stopped_by_ = "bytes";
+    else if ((matches_.size() & 63) == 0 && steady::now() > until_)
+      stopped_by_ = "time";
     return stopped_by_ == nullptr;
   }
 
@@ -210,7 +219,8 @@ json glob_files(const tree& files, const arguments& args, const std::atomic<bool
 
 json search_files(const tree& files, const arguments& args, const std::atomic<bool>& cancelled) {
   const std::string pattern = args.text("pattern");
-  if (pattern.empty() || pattern.size() > 4096) throw bad_argument("/pattern", "the pattern is empty or longer than 4096 bytes");
+  if (pattern.empty() || pattern.size() > 4096)
+    throw bad_argument("/pattern", "the pattern is empty or longer than 4096 bytes");
   re2::RE2::Options options;
   options.set_log_errors(false);
   options.set_max_mem(regex_memory);
@@ -219,7 +229,8 @@ json search_files(const tree& files, const arguments& args, const std::atomic<bo
   options.set_never_nl(true);
   const re2::RE2 expression(args.flag("literal", false) ? pattern : "(?m)" + pattern, options);
   if (!expression.ok())
-    throw bad_argument("/pattern", "not a regular expression (RE2 syntax): " + expression.error(), "Set literal to search for the text itself.");
+    throw bad_argument("/pattern", "not a regular expression (RE2 syntax): " + expression.error(),
+                       "Set literal to search for the text itself.");
   std::optional<path_pattern> only;
   if (args.has("glob")) only.emplace(args.text("glob"));
   const std::string path = args.path("path", ".");

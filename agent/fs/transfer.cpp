@@ -39,7 +39,12 @@ class download : public channel_handler {
  public:
   download(std::weak_ptr<connection> where, std::uint32_t number, fd file, std::string shown, off_t at,
            std::optional<std::int64_t> left)
-      : where_(std::move(where)), number_(number), file_(std::move(file)), shown_(std::move(shown)), at_(at), left_(left) {}
+      : where_(std::move(where)),
+        number_(number),
+        file_(std::move(file)),
+        shown_(std::move(shown)),
+        at_(at),
+        left_(left) {}
 
   void writable() override {
     static char piece[wire::data_chunk];
@@ -53,7 +58,8 @@ class download : public channel_handler {
       const ssize_t n = ::pread(file_.get(), piece, room, at_);
       if (n < 0) return give_up(*where, os_failure(errno, "read " + shown_));
       if (n == 0 && left_)
-        return give_up(*where, failed("conflict", "file_changed", shown_ + " became shorter while it was read", "Read it again."));
+        return give_up(
+            *where, failed("conflict", "file_changed", shown_ + " became shorter while it was read", "Read it again."));
       if (n == 0) return finish(*where);
       at_ += n;
       if (left_) *left_ -= n;
@@ -108,7 +114,8 @@ class upload : public channel_handler, public std::enable_shared_from_this<uploa
     existed_ = !name_.empty() && ::fstatat(parent_.get(), name_.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0;
     if (name_.empty()) throw not_regular(shown_, S_IFDIR);
     if (existed_ && !S_ISREG(old.st_mode)) throw not_regular(shown_, old.st_mode);
-    if (existed_ && args.flag("exclusive", false)) throw os_failure(EEXIST, "write " + shown_, "Leave exclusive out to replace it.");
+    if (existed_ && args.flag("exclusive", false))
+      throw os_failure(EEXIST, "write " + shown_, "Leave exclusive out to replace it.");
     const auto mode = static_cast<mode_t>(args.number("mode", 0, 07777, existed_ ? old.st_mode & 07777 : 0644));
     if (existed_ && args.flag("append", false)) {
       file_ = open_regular(files, target, O_WRONLY | O_APPEND, old);
@@ -134,7 +141,8 @@ class upload : public channel_handler, public std::enable_shared_from_this<uploa
     const std::size_t size = bytes.size();
     received_ += static_cast<std::int64_t>(size);
     if (size_ && received_ > *size_)
-      return refuse(failed("invalid_argument", "size_mismatch", "more than the announced " + std::to_string(*size_) + " bytes were sent",
+      return refuse(failed("invalid_argument", "size_mismatch",
+                           "more than the announced " + std::to_string(*size_) + " bytes were sent",
                            "Announce the true size, or none.", "/size"));
     while (!bytes.empty()) {
       const ssize_t n = ::write(file_.get(), bytes.data(), bytes.size());
@@ -180,7 +188,8 @@ class upload : public channel_handler, public std::enable_shared_from_this<uploa
   void discard() {
     if (!temporary_.empty()) ::unlinkat(parent_.get(), temporary_.c_str(), 0);
     temporary_.clear();
-    if (append_from_ >= 0 && file_) [[maybe_unused]] const int ignored = ::ftruncate(file_.get(), append_from_);
+    if (append_from_ >= 0 && file_) [[maybe_unused]]
+      const int ignored = ::ftruncate(file_.get(), append_from_);
     append_from_ = -1;
     file_.reset();
   }
@@ -195,7 +204,9 @@ class upload : public channel_handler, public std::enable_shared_from_this<uploa
   off_t append_from_ = -1;
 };
 
-std::uint32_t channel_of(const arguments& args) { return static_cast<std::uint32_t>(args.number("channel", 1, 0xffffffff)); }
+std::uint32_t channel_of(const arguments& args) {
+  return static_cast<std::uint32_t>(args.number("channel", 1, 0xffffffff));
+}
 
 }  // namespace
 

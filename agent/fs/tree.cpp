@@ -102,10 +102,11 @@ int tree::make_parents(const std::string& path, unsigned mode, int owner, int gr
     fd next(open_raw(so_far, O_PATH | O_DIRECTORY, 0));
     if (!next && errno == ENOENT) {
       const std::string part = clean.substr(begin, end - begin);
-      if (::mkdirat(at.get(), part.c_str(), mode) != 0 && errno != EEXIST) throw os_failure(errno, "make the folder " + so_far);
+      if (::mkdirat(at.get(), part.c_str(), mode) != 0 && errno != EEXIST)
+        throw os_failure(errno, "make the folder " + so_far);
       next = fd(open_raw(so_far, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0));
-      if (next && (owner >= 0 || group >= 0))
-        [[maybe_unused]] const int ignored = ::fchown(next.get(), static_cast<uid_t>(owner), static_cast<gid_t>(group));
+      if (next && (owner >= 0 || group >= 0)) [[maybe_unused]]
+        const int ignored = ::fchown(next.get(), static_cast<uid_t>(owner), static_cast<gid_t>(group));
       ++made;
     }
     if (!next) throw os_failure(errno, "open the folder " + so_far);

@@ -13,30 +13,41 @@
 namespace caged::agent {
 namespace {
 
-constexpr std::string_view noise[] = {
-    ".git",   ".hg",    ".svn",        "node_modules", "bower_components", "target",        "dist",       "build", "out",
-    "vendor", "venv",   ".venv",       "env",          "__pycache__",      ".mypy_cache",   ".pytest_cache", ".tox", ".cache",
-    ".next",  ".nuxt",  ".gradle",     ".terraform",   ".idea",            ".ruff_cache",   "coverage"};
+constexpr std::string_view noise[] = {".git",          ".hg",        ".svn",   "node_modules", "bower_components",
+                                      "target",        "dist",       "build",  "out",          "vendor",
+                                      "venv",          ".venv",      "env",    "__pycache__",  ".mypy_cache",
+                                      ".pytest_cache", ".tox",       ".cache", ".next",        ".nuxt",
+                                      ".gradle",       ".terraform", ".idea",  ".ruff_cache",  "coverage"};
 
 constexpr std::uint32_t watched_events = IN_CREATE | IN_MODIFY | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
                                          IN_DELETE_SELF | IN_ONLYDIR | IN_EXCL_UNLINK | IN_DONT_FOLLOW;
 // IN_DONT_FOLLOW would refuse the magic link the folder is reached by; the link's own target is fixed.
 constexpr std::uint32_t add_events = watched_events & ~static_cast<std::uint32_t>(IN_DONT_FOLLOW);
 
-std::string join(const std::string& folder, const std::string& name) { return folder.empty() ? name : folder + "/" + name; }
+std::string join(const std::string& folder, const std::string& name) {
+  return folder.empty() ? name : folder + "/" + name;
+}
 
 std::int64_t unix_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
 }
 
 }  // namespace
 
-bool well_known_noise(std::string_view name) noexcept { return std::find(std::begin(noise), std::end(noise), name) != std::end(noise); }
+bool well_known_noise(std::string_view name) noexcept {
+  return std::find(std::begin(noise), std::end(noise), name) != std::end(noise);
+}
 
-folder_watch::folder_watch(loop& l, const tree& files, const std::string& path, watch_options options, handler on_changes)
-    : loop_(l), root_(files.open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK)),
-      inotify_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)), shown_(files.shown(path)), options_(options),
-      on_changes_(std::move(on_changes)), tokens_(2.0 * options.rate_limit) {
+folder_watch::folder_watch(loop& l, const tree& files, const std::string& path, watch_options options,
+                           handler on_changes)
+    : loop_(l),
+      root_(files.open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK)),
+      inotify_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)),
+      shown_(files.shown(path)),
+      options_(options),
+      on_changes_(std::move(on_changes)),
+      tokens_(2.0 * options.rate_limit) {
   if (!inotify_)
     throw failed("limit_exceeded", "too_many_watches", "the machine gives no further inotify instance",
                  "End other watches, or raise fs.inotify.max_user_instances.");
@@ -63,9 +74,11 @@ void folder_watch::add_folder(const std::string& path, bool report) {
       continue;
     }
     // Resolved below the root's handle, through no symlink of the last part.
-    const fd folder(::openat(root_.get(), now.empty() ? "." : now.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
+    const fd folder(::openat(root_.get(), now.empty() ? "." : now.c_str(),
+                             O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
     if (!folder) continue;
-    const int wd = ::inotify_add_watch(inotify_.get(), ("/proc/self/fd/" + std::to_string(folder.get())).c_str(), add_events);
+    const int wd =
+        ::inotify_add_watch(inotify_.get(), ("/proc/self/fd/" + std::to_string(folder.get())).c_str(), add_events);
     if (wd < 0) {
       ++dropped_;
       continue;
@@ -85,7 +98,8 @@ void folder_watch::add_folder(const std::string& path, bool report) {
       if (::fstatat(folder.get(), name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) continue;
       // What was put into a new folder before its watch was there.
       if (report) note(join(now, name), "create");
-      if (S_ISDIR(st.st_mode) && options_.recursive && !(options_.skip_well_known && well_known_noise(name))) todo.push_back(join(now, name));
+      if (S_ISDIR(st.st_mode) && options_.recursive && !(options_.skip_well_known && well_known_noise(name)))
+        todo.push_back(join(now, name));
     }
   }
 }
@@ -134,10 +148,14 @@ void folder_watch::on_event(std::uint32_t mask, std::uint32_t cookie, int wd, co
   const std::string path = join(it->second, name);
   const bool folder = (mask & IN_ISDIR) != 0;
   if (folder && options_.skip_well_known && well_known_noise(name)) return;
-  if ((mask & IN_CREATE) != 0) note(path, "create");
-  else if ((mask & IN_MODIFY) != 0) note(path, "write");
-  else if ((mask & IN_ATTRIB) != 0) note(path, "chmod");
-  else if ((mask & IN_DELETE) != 0) note(path, "delete");
+  if ((mask & IN_CREATE) != 0)
+    note(path, "create");
+  else if ((mask & IN_MODIFY) != 0)
+    note(path, "write");
+  else if ((mask & IN_ATTRIB) != 0)
+    note(path, "chmod");
+  else if ((mask & IN_DELETE) != 0)
+    note(path, "delete");
   else if ((mask & IN_MOVED_FROM) != 0) {
     moved_cookie_ = cookie;
     moved_from_ = path;
@@ -170,8 +188,10 @@ void folder_watch::note(const std::string& path, const char* operation, std::str
   if (op == "write" || op == "chmod") {
     if (p.operation == "chmod" || p.operation == "delete" || p.operation == "rename") p.operation = operation;
   } else if (op == "create") {
-    if (p.operation == "delete") p.operation = "write";  // replaced: an editor's way of saving
-    else if (p.operation == "rename") p.operation = "create";
+    if (p.operation == "delete")
+      p.operation = "write";  // replaced: an editor's way of saving
+    else if (p.operation == "rename")
+      p.operation = "create";
   } else if (p.operation == "create" && op == "delete") {
     pending_.erase(it);  // came and went
   } else {
@@ -192,7 +212,8 @@ void folder_watch::schedule() {
 void folder_watch::flush() {
   const auto now = steady::now();
   if (options_.rate_limit > 0) {
-    tokens_ = std::min(2.0 * options_.rate_limit, tokens_ + std::chrono::duration<double>(now - refilled_).count() * options_.rate_limit);
+    tokens_ = std::min(2.0 * options_.rate_limit,
+                       tokens_ + std::chrono::duration<double>(now - refilled_).count() * options_.rate_limit);
     refilled_ = now;
   }
   std::vector<file_change> due;
@@ -206,7 +227,8 @@ void folder_watch::flush() {
     tokens_ -= 1;
     file_change change{p.operation, it->first, p.to, 0, unix_ms()};
     struct stat st {};
-    if (p.operation != "delete" && p.operation != "rename" && ::fstatat(root_.get(), it->first.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0)
+    if (p.operation != "delete" && p.operation != "rename" &&
+        ::fstatat(root_.get(), it->first.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0)
       change.size = static_cast<std::uint64_t>(st.st_size);
     due.push_back(std::move(change));
     it = pending_.erase(it);

@@ -11,8 +11,12 @@ constexpr std::size_t max_queue = 1024;
 
 class watch_channel : public channel_handler {
  public:
-  watch_channel(loop& l, const tree& files, const std::string& path, watch_options options, std::weak_ptr<connection> where, std::uint32_t number)
-      : where_(std::move(where)), number_(number), watch_(std::make_unique<folder_watch>(l, files, path, options,
+  watch_channel(loop& l, const tree& files, const std::string& path, watch_options options,
+                std::weak_ptr<connection> where, std::uint32_t number)
+      : where_(std::move(where)),
+        number_(number),
+        watch_(std::make_unique<folder_watch>(
+            l, files, path, options,
             [this](std::vector<file_change> changes, std::uint64_t dropped) { take(std::move(changes), dropped); })) {}
 
   void writable() override {
@@ -33,7 +37,10 @@ class watch_channel : public channel_handler {
         ++dropped_;
         continue;
       }
-      json item{{"operation", change.operation}, {"size", change.size}, {"ts_unix_ms", change.ts_unix_ms}, {"dropped_since_last", dropped_}};
+      json item{{"operation", change.operation},
+                {"size", change.size},
+                {"ts_unix_ms", change.ts_unix_ms},
+                {"dropped_since_last", dropped_}};
       put_path(item, "path", change.path);
       if (!change.to.empty()) put_path(item, "to", change.to);
       queue_.push_back(wire::to_text(item));

@@ -12,7 +12,8 @@ namespace {
 constexpr std::size_t max_config = 1u << 20;
 
 failed outside(const std::string& what) {
-  return failed("permission_denied", "outside_workspace", what + " lies outside of the workspace", "Use a repository that is wholly inside.");
+  return failed("permission_denied", "outside_workspace", what + " lies outside of the workspace",
+                "Use a repository that is wholly inside.");
 }
 
 std::string read_small_file(const tree& files, const std::string& path, bool& there) {
@@ -72,8 +73,10 @@ std::string suspicious_word(const tree& files, const std::string& git_dir) {
   bool there = false;
   std::string text = read_small_file(files, git_dir + "/config", there);
   text += read_small_file(files, git_dir + "/config.worktree", there);
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  for (const char* word : {"filter", "include", "driver", "worktreeconfig", "uploadpack", "receivepack", "vcs", "gitproxy", "command", "textconv", "external"})
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  for (const char* word : {"filter", "include", "driver", "worktreeconfig", "uploadpack", "receivepack", "vcs",
+                           "gitproxy", "command", "textconv", "external"})
     if (text.find(word) != std::string::npos) return word;
   return {};
 }
@@ -89,7 +92,9 @@ git_repository open_repository(const tree& files, const std::string& work_tree, 
     // A work tree or a submodule: the file names the folder.
     bool there = false;
     const std::string text = first_line(read_small_file(files, work_tree + "/.git", there));
-    if (text.rfind("gitdir: ", 0) != 0) throw failed("invalid_argument", "strange_repository", ".git is a file without a gitdir", "Check the repository.");
+    if (text.rfind("gitdir: ", 0) != 0)
+      throw failed("invalid_argument", "strange_repository", ".git is a file without a gitdir",
+                   "Check the repository.");
     r.git_dir = named_folder(files, work_tree, text.substr(8));
   } else {
     throw outside("the folder a symlink called .git leads to, perhaps,");
@@ -98,7 +103,8 @@ git_repository open_repository(const tree& files, const std::string& work_tree, 
   const std::string common_text = first_line(read_small_file(files, r.git_dir + "/commondir", has_common));
   const std::string common = has_common ? named_folder(files, r.git_dir, common_text) : r.git_dir;
   for (const char* part : {"objects", "refs", "HEAD", "index", "info", "packed-refs", "logs"}) {
-    const std::string path = (part == std::string("HEAD") || part == std::string("index") ? r.git_dir : common) + "/" + part;
+    const std::string path =
+        (part == std::string("HEAD") || part == std::string("index") ? r.git_dir : common) + "/" + part;
     try {
       files.open(path, O_PATH);
     } catch (const failed& f) {
@@ -127,21 +133,46 @@ git_repository find_repository(const tree& files, const std::string& path) {
     if (folder == root || folder == "/" || folder.size() <= root.size()) break;
     folder.erase(folder.rfind('/') == 0 ? 1 : folder.rfind('/'));
   }
-  throw failed("not_found", "no_repository", "there is no git repository at " + files.shown(path) + " or above it in the workspace",
+  throw failed("not_found", "no_repository",
+               "there is no git repository at " + files.shown(path) + " or above it in the workspace",
                "Make one with git init, or name the folder of one in path.");
 }
 
-std::map<std::string, std::string> guarded_environment(const std::vector<std::pair<std::string, std::string>>& overrides) {
-  std::vector<std::pair<std::string, std::string>> settings{
-      {"core.hooksPath", "/dev/null"}, {"core.fsmonitor", "false"}, {"core.pager", "cat"}, {"core.editor", ":"}, {"sequence.editor", ":"},
-      {"core.sshCommand", "ssh"}, {"core.askPass", ""}, {"credential.helper", ""}, {"gpg.program", "gpg"}, {"gpg.ssh.program", "ssh-keygen"},
-      {"gpg.x509.program", "gpgsm"}, {"commit.gpgSign", "false"}, {"tag.gpgSign", "false"}, {"log.showSignature", "false"},
-      {"protocol.ext.allow", "never"}, {"protocol.file.allow", "never"}, {"submodule.recurse", "false"}, {"fetch.recurseSubmodules", "false"},
-      {"diff.ignoreSubmodules", "dirty"}, {"safe.bareRepository", "explicit"}, {"gc.auto", "0"}, {"maintenance.auto", "false"},
-      {"interactive.diffFilter", "cat"}, {"color.ui", "false"}, {"core.quotePath", "false"}};
+std::map<std::string, std::string> guarded_environment(
+    const std::vector<std::pair<std::string, std::string>>& overrides) {
+  std::vector<std::pair<std::string, std::string>> settings{{"core.hooksPath", "/dev/null"},
+                                                            {"core.fsmonitor", "false"},
+                                                            {"core.pager", "cat"},
+                                                            {"core.editor", ":"},
+                                                            {"sequence.editor", ":"},
+                                                            {"core.sshCommand", "ssh"},
+                                                            {"core.askPass", ""},
+                                                            {"credential.helper", ""},
+                                                            {"gpg.program", "gpg"},
+                                                            {"gpg.ssh.program", "ssh-keygen"},
+                                                            {"gpg.x509.program", "gpgsm"},
+                                                            {"commit.gpgSign", "false"},
+                                                            {"tag.gpgSign", "false"},
+                                                            {"log.showSignature", "false"},
+                                                            {"protocol.ext.allow", "never"},
+                                                            {"protocol.file.allow", "never"},
+                                                            {"submodule.recurse", "false"},
+                                                            {"fetch.recurseSubmodules", "false"},
+                                                            {"diff.ignoreSubmodules", "dirty"},
+                                                            {"safe.bareRepository", "explicit"},
+                                                            {"gc.auto", "0"},
+                                                            {"maintenance.auto", "false"},
+                                                            {"interactive.diffFilter", "cat"},
+                                                            {"color.ui", "false"},
+                                                            {"core.quotePath", "false"}};
   settings.insert(settings.end(), overrides.begin(), overrides.end());
-  std::map<std::string, std::string> env{{"GIT_PAGER", "cat"}, {"GIT_EDITOR", ":"}, {"GIT_SEQUENCE_EDITOR", ":"}, {"GIT_TERMINAL_PROMPT", "0"},
-                                         {"GIT_SSH_COMMAND", "ssh"}, {"GIT_ASKPASS", ""}, {"GIT_CONFIG_COUNT", std::to_string(settings.size())}};
+  std::map<std::string, std::string> env{{"GIT_PAGER", "cat"},
+                                         {"GIT_EDITOR", ":"},
+                                         {"GIT_SEQUENCE_EDITOR", ":"},
+                                         {"GIT_TERMINAL_PROMPT", "0"},
+                                         {"GIT_SSH_COMMAND", "ssh"},
+                                         {"GIT_ASKPASS", ""},
+                                         {"GIT_CONFIG_COUNT", std::to_string(settings.size())}};
   for (std::size_t i = 0; i < settings.size(); ++i) {
     env["GIT_CONFIG_KEY_" + std::to_string(i)] = settings[i].first;
     env["GIT_CONFIG_VALUE_" + std::to_string(i)] = settings[i].second;
@@ -149,7 +180,8 @@ std::map<std::string, std::string> guarded_environment(const std::vector<std::pa
   return env;
 }
 
-std::map<std::string, std::string> environment_of(const git_repository& where, const std::vector<std::pair<std::string, std::string>>& overrides) {
+std::map<std::string, std::string> environment_of(const git_repository& where,
+                                                  const std::vector<std::pair<std::string, std::string>>& overrides) {
   auto env = guarded_environment(overrides);
   env["GIT_DIR"] = where.git_dir;
   env["GIT_WORK_TREE"] = where.work_tree;

@@ -14,8 +14,8 @@ namespace caged::agent {
 
 struct git_repository {
   std::string work_tree;  // absolute
-  std::string git_dir;    // absolute
-  std::string suspicious; // a word in its configuration that may name a program; empty: none can
+  std::string git_dir;  // absolute
+  std::string suspicious;  // a word in its configuration that may name a program; empty: none can
 };
 
 // The repository that holds the folder `path`, looked for upwards to the root of `files` and no further. Throws a
@@ -23,8 +23,10 @@ struct git_repository {
 git_repository find_repository(const tree& files, const std::string& path);
 
 // Variables that fix what git runs: no hooks, no pager, no editor, no helper. `overrides` are further settings.
-std::map<std::string, std::string> guarded_environment(const std::vector<std::pair<std::string, std::string>>& overrides);
+std::map<std::string, std::string> guarded_environment(
+    const std::vector<std::pair<std::string, std::string>>& overrides);
 // The same, and the repository is given, not searched for: its core.worktree and a .git elsewhere have no say.
-std::map<std::string, std::string> environment_of(const git_repository& where, const std::vector<std::pair<std::string, std::string>>& overrides);
+std::map<std::string, std::string> environment_of(const git_repository& where,
+                                                  const std::vector<std::pair<std::string, std::string>>& overrides);
 
 }  // namespace caged::agent

@@ -59,7 +59,8 @@ memory_reading read_memory() {
   m.total_kb = number_after(info, "MemTotal:");
   m.used_kb = m.total_kb - std::min(m.total_kb, number_after(info, "MemAvailable:"));
   // A control group of our own with a limit tells more exactly.
-  const std::string limit = read_small("/sys/fs/cgroup/memory.max", 64), used = read_small("/sys/fs/cgroup/memory.current", 64);
+  const std::string limit = read_small("/sys/fs/cgroup/memory.max", 64),
+                    used = read_small("/sys/fs/cgroup/memory.current", 64);
   if (!limit.empty() && limit[0] != 'm' && !used.empty()) {
     m.total_kb = std::strtoull(limit.c_str(), nullptr, 10) / 1024;
     m.used_kb = std::strtoull(used.c_str(), nullptr, 10) / 1024;
@@ -107,7 +108,8 @@ json metrics_sampler::sample() {
     const std::size_t last = load.rfind(' ');
     if (last != std::string::npos) value["tasks_started"] = std::strtoull(load.c_str() + last + 1, nullptr, 10);
   }
-  value["timestamp"] = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  value["timestamp"] =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   return value;
 }
 

@@ -20,7 +20,8 @@ bool read_address(std::string_view hex, std::string& out) {
   if (hex.size() != 8 && hex.size() != 32) return false;
   unsigned char bytes[16];
   for (std::size_t word = 0; word * 8 < hex.size(); ++word) {
-    const auto value = static_cast<std::uint32_t>(std::strtoul(std::string(hex.substr(word * 8, 8)).c_str(), nullptr, 16));
+    const auto value =
+        static_cast<std::uint32_t>(std::strtoul(std::string(hex.substr(word * 8, 8)).c_str(), nullptr, 16));
     std::memcpy(bytes + word * 4, &value, 4);
   }
   char text[INET6_ADDRSTRLEN];

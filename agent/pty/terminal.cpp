@@ -17,7 +17,8 @@ terminal_pair open_terminal(int columns, int rows, int owner) {
   // TIOCGPTPEER opens the other side without a path, so a foreign /dev/pts cannot be put in between.
   pair.user_side = fd(::ioctl(pair.master.get(), TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC));
   if (!pair.user_side) throw os_failure(errno, "open the terminal's user side");
-  if (owner >= 0) [[maybe_unused]] const int ignored = ::fchown(pair.user_side.get(), static_cast<uid_t>(owner), static_cast<gid_t>(-1));
+  if (owner >= 0) [[maybe_unused]]
+    const int ignored = ::fchown(pair.user_side.get(), static_cast<uid_t>(owner), static_cast<gid_t>(-1));
   winsize size{};
   size.ws_col = static_cast<unsigned short>(columns);
   size.ws_row = static_cast<unsigned short>(rows);

@@ -49,7 +49,8 @@ int serve(const config::host_config& config, const std::filesystem::path& progra
     std::fprintf(stderr, "a first API key was made: %s (readable by you alone)\n", host.first_key().c_str());
   int signal_number = 0;
   sigwait(&ends, &signal_number);
-  base::log(log_level::info, "host", std::string("stopping on ") + (signal_number == SIGTERM ? "SIGTERM" : "SIGINT") + "; sandboxes live on");
+  base::log(log_level::info, "host",
+            std::string("stopping on ") + (signal_number == SIGTERM ? "SIGTERM" : "SIGINT") + "; sandboxes live on");
   // A second signal ends it at once.
   pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
   host.stop();

@@ -17,16 +17,20 @@ void log(log_level level, std::string_view message) { base::log(level, "host", m
 result<std::pair<std::string, std::uint16_t>> split_listen(const std::string& listen) {
   const auto colon = listen.rfind(':');
   std::string address = listen.substr(0, colon);
-  if (address.size() > 2 && address.front() == '[' && address.back() == ']') address = address.substr(1, address.size() - 2);
+  if (address.size() > 2 && address.front() == '[' && address.back() == ']')
+    address = address.substr(1, address.size() - 2);
   const std::string port = colon == std::string::npos ? "" : listen.substr(colon + 1);
-  if (address.empty() || port.empty() || port.size() > 5 || port.find_first_not_of("0123456789") != std::string::npos || std::stoi(port) > 65535)
-    return fail(errc::invalid_argument, "bad_listen", "listen \"" + listen + "\" is not ADDRESS:PORT", "Write it as in 127.0.0.1:8080 or [::1]:8080.", "/listen");
+  if (address.empty() || port.empty() || port.size() > 5 || port.find_first_not_of("0123456789") != std::string::npos ||
+      std::stoi(port) > 65535)
+    return fail(errc::invalid_argument, "bad_listen", "listen \"" + listen + "\" is not ADDRESS:PORT",
+                "Write it as in 127.0.0.1:8080 or [::1]:8080.", "/listen");
   return std::pair(address, static_cast<std::uint16_t>(std::stoi(port)));
 }
 
 }  // namespace
 
-server::server(const config::host_config& config, std::filesystem::path program) : config_(config), program_(std::move(program)) {}
+server::server(const config::host_config& config, std::filesystem::path program)
+    : config_(config), program_(std::move(program)) {}
 
 server::~server() { stop(); }
 
@@ -63,7 +67,9 @@ result<void> server::load_plugins() {
   options.blocking_executor = loop_.blocking();
   options.data_dir = config_.data;
   options.program_dir = program_.parent_path();
-  options.log = [](log_level level, std::string_view channel, std::string_view message) { base::log(level, channel, message); };
+  options.log = [](log_level level, std::string_view channel, std::string_view message) {
+    base::log(level, channel, message);
+  };
   plugins_ = std::make_unique<plugins::plugin_host>(std::move(options));
   plugins_->add_service<operations>(&operations_);
   plugins_->add_service<http::front>(http_.get());
@@ -75,10 +81,13 @@ result<void> server::load_plugins() {
     auto files = plugins_->discover(folder);
     if (!files) return files.error();
     for (const auto& file : *files) {
-      // A plugin that cannot even be looked at is listed as refused by load() and does not keep the others from serving.
+      // A plugin that cannot even be looked at is listed as refused by load() and does not keep the others from
+// serving.
       auto seen = plugins_->inspect(file);
       const std::string name = seen ? seen->kind + "." + seen->name : file.filename().string();
-      if (std::find(config_.disabled_plugins.begin(), config_.disabled_plugins.end(), name) != config_.disabled_plugins.end()) continue;
+      if (std::find(config_.disabled_plugins.begin(), config_.disabled_plugins.end(), name) !=
+          config_.disabled_plugins.end())
+        continue;
       const auto own = config_.plugins.find(name);
       if (auto loaded = plugins_->load(file, own == config_.plugins.end() ? json(nullptr) : own->second); !loaded) {
         // A mistake in the configuration must be mended before anything runs on half of it.
@@ -89,9 +98,12 @@ result<void> server::load_plugins() {
   }
   for (const auto& [name, own] : config_.plugins) {
     const auto loaded = plugins_->list();
-    const bool known = std::any_of(loaded.begin(), loaded.end(), [&name = name](const auto& p) { return p.kind + "." + p.name == name; });
+    const bool known = std::any_of(loaded.begin(), loaded.end(),
+                                   [&name = name](const auto& p) { return p.kind + "." + p.name == name; });
     if (!known)
-      return fail(errc::invalid_argument, "plugin_not_found", "the configuration names the plugin \"" + name + "\", which no plugin folder holds", "Install it, or take it out.", "/plugins");
+      return fail(errc::invalid_argument, "plugin_not_found",
+                  "the configuration names the plugin \"" + name + "\", which no plugin folder holds",
+                  "Install it, or take it out.", "/plugins");
   }
   return {};
 }
@@ -100,7 +112,8 @@ result<void> server::open_parts() {
   if (auto opened = plugins_->open_all(); !opened) return opened.error();
   auto* records = plugins_->find<storage>();
   if (!records)
-    return fail(errc::unavailable, "no_storage", "no storage plugin is loaded", "Put caged-storage-sqlite.so into the plugin folder; `caged plugins` shows what was refused and why.");
+    return fail(errc::unavailable, "no_storage", "no storage plugin is loaded",
+                "Put caged-storage-sqlite.so into the plugin folder; `caged plugins` shows what was refused and why.");
   journal_ = std::make_unique<journal::journal>(loop_.executor(), *records);
   if (auto ok = wait(journal_->open()); !ok) return ok.error();
   sink_.connect(journal_.get());
@@ -120,15 +133,23 @@ result<void> server::open_parts() {
   for (const auto& p : plugins_->list())
     if (p.kind == "vmm" && p.at == plugins::stage::open) parts.backends[p.name] = plugins_->find<vmm_backend>(p.name);
   if (parts.backends.empty())
-    return fail(errc::unavailable, "no_backend", "no vmm plugin is loaded", "Put caged-vmm-jail.so into the plugin folder; `caged plugins` shows what was refused and why.");
+    return fail(errc::unavailable, "no_backend", "no vmm plugin is loaded",
+                "Put caged-vmm-jail.so into the plugin folder; `caged plugins` shows what was refused and why.");
   sandboxes_ = std::make_unique<sandbox::manager>(std::move(parts));
 
-  operations_.connect({keys_.get(), journal_.get(), [](log_level level, std::string message) { base::log(level, "operation", message); },
+  operations_.connect({keys_.get(), journal_.get(),
+                       [](log_level level, std::string message) { base::log(level, "operation", message); },
                        [this](std::string_view id) {
                          auto found = sandboxes_->find(id);
                          return found ? (*found)->rec.session_id : std::string();
                        }});
-  services_ = {&operations_, &config_, sandboxes_.get(), journal_.get(), records, keys_.get(), std::string(base::version()),
+  services_ = {&operations_,
+               &config_,
+               sandboxes_.get(),
+               journal_.get(),
+               records,
+               keys_.get(),
+               std::string(base::version()),
                [this] {
                  json rows = json::array();
                  for (const auto& p : plugins_->list()) {
@@ -141,7 +162,8 @@ result<void> server::open_parts() {
                [this](const std::string& name) -> result<json> {
                  for (const auto& p : plugins_->list())
                    if (p.kind + "." + p.name == name || p.name == name) return p.config_schema;
-                 return fail(errc::not_found, "plugin_not_found", "there is no plugin \"" + name + "\"", "See `caged plugins`.", "/name");
+                 return fail(errc::not_found, "plugin_not_found", "there is no plugin \"" + name + "\"",
+                             "See `caged plugins`.", "/name");
                }};
   operation::add_all_operations(services_);
   return wait(sandboxes_->start());
@@ -169,7 +191,8 @@ void server::stop() {
   // Nothing new; what runs may finish; then the parts end in the reverse order of their start.
   if (auto ok = plugins_->drain_all(); !ok) log(log_level::warn, "draining: " + describe(ok.error()));
   if (http_) {
-    if (auto ok = wait(http_->drain(config_.drain_time)); !ok) log(log_level::warn, "draining: " + describe(ok.error()));
+    if (auto ok = wait(http_->drain(config_.drain_time)); !ok)
+      log(log_level::warn, "draining: " + describe(ok.error()));
     asio::co_spawn(loop_.executor(), http_->stop(), asio::use_future).get();
   }
   if (sandboxes_) asio::co_spawn(loop_.executor(), sandboxes_->stop(), asio::use_future).get();

@@ -70,7 +70,8 @@ struct archive_writer::state {
       std::error_code failed;
       archive_entry_set_symlink(entry.get(), fs::read_symlink(path, failed).c_str());
     }
-    if (archive_write_header(writer.get(), entry.get()) < ARCHIVE_WARN) return archive_failure(writer.get(), "pack " + name);
+    if (archive_write_header(writer.get(), entry.get()) < ARCHIVE_WARN)
+      return archive_failure(writer.get(), "pack " + name);
     return {};
   }
 
@@ -124,7 +125,8 @@ result<std::unique_ptr<archive_writer>> archive_writer::open(const fs::path& fol
   s->folder = folder;
   s->inner = std::move(inner);
   archive* w = s->writer.get();
-  if (archive_write_set_format_pax_restricted(w) != ARCHIVE_OK || archive_write_set_bytes_per_block(w, 65536) != ARCHIVE_OK ||
+  if (archive_write_set_format_pax_restricted(w) != ARCHIVE_OK ||
+      archive_write_set_bytes_per_block(w, 65536) != ARCHIVE_OK ||
       archive_write_open(w, &s->out, nullptr, keep_bytes, nullptr) != ARCHIVE_OK) {
     return archive_failure(w, "pack " + folder.string());
   }
@@ -171,7 +173,10 @@ error hostile(const std::string& name) {
 std::optional<std::string> below(std::string name, const std::string& top) {
   while (name.rfind("./", 0) == 0) name.erase(0, 2);
   while (!name.empty() && name.back() == '/') name.pop_back();
-  const std::string clean = top == "." ? name : name == top ? "" : name.rfind(top + "/", 0) == 0 ? name.substr(top.size() + 1) : "\x01";
+  const std::string clean = top == "."                      ? name
+                            : name == top                   ? ""
+                            : name.rfind(top + "/", 0) == 0 ? name.substr(top.size() + 1)
+                                                            : "\x01";
   if (clean == "\x01") return std::nullopt;
   if (clean == ".") return std::string();
   for (const auto& part : fs::path(clean)) {
@@ -215,17 +220,21 @@ result<bool> tame(archive_entry* entry, const fs::path& target, const std::strin
 
 }  // namespace
 
-result<std::uint64_t> unpack(std::function<result<std::string>()> next, const fs::path& target, const std::string& top) {
+result<std::uint64_t> unpack(std::function<result<std::string>()> next, const fs::path& target,
+                             const std::string& top) {
   pulled from{std::move(next), {}, {}};
   const archive_handle reader(archive_read_new(), archive_read_free);
   archive_read_support_format_tar(reader.get());
-  const auto failed = [&](archive* a, const std::string& what) { return from.failure ? *from.failure : archive_failure(a, what); };
-  if (archive_read_open(reader.get(), &from, nullptr, pull, nullptr) != ARCHIVE_OK) return failed(reader.get(), "unpack");
+  const auto failed = [&](archive* a, const std::string& what) {
+    return from.failure ? *from.failure : archive_failure(a, what);
+  };
+  if (archive_read_open(reader.get(), &from, nullptr, pull, nullptr) != ARCHIVE_OK)
+    return failed(reader.get(), "unpack");
   const archive_handle writer(archive_write_disk_new(), archive_write_free);
   // SECURE_NOABSOLUTEPATHS is left out on purpose: every name was just put below `target`, which is absolute. Symbolic
   // links in it were resolved by the caller, so that a link found on the way was made by the archive.
-  archive_write_disk_set_options(writer.get(), ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_PERM | ARCHIVE_EXTRACT_SECURE_SYMLINKS |
-                                                   ARCHIVE_EXTRACT_SECURE_NODOTDOT);
+  archive_write_disk_set_options(writer.get(), ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_PERM |
+                                                   ARCHIVE_EXTRACT_SECURE_SYMLINKS | ARCHIVE_EXTRACT_SECURE_NODOTDOT);
   std::uint64_t total = 0;
   for (;;) {
     archive_entry* entry = nullptr;

@@ -69,7 +69,8 @@ void add_resource_flags(CLI::App& c, resource_flags& f) {
   c.add_option("--cpus", f.cpus, about("sandbox.create", "cpus") + " 2, or 0.5")->group(group);
   c.add_option("--memory", f.memory, about("sandbox.create", "memory_mb") + " Or 512M, 2G.")->group(group);
   c.add_option("--disk", f.disk, about("sandbox.create", "disk_gb") + " Or 10G.")->group(group);
-  c.add_option("--network", f.network, about("sandbox.create", "network_mode") + " full, allowlist or none")->group(group);
+  c.add_option("--network", f.network, about("sandbox.create", "network_mode") + " full, allowlist or none")
+      ->group(group);
   add_list_flag(c, "--allowlist", f.allowlist, "Hosts it may reach (a.com,*.b.com); implies --network allowlist", ',')
       ->group(group);
   c.add_option("--repo", f.repo, "Repository to clone into /workspace: URL or local path")->group(group);
@@ -159,8 +160,8 @@ json command_input(const std::vector<std::string>& words) {
 copy_place parse_copy_place(std::string_view text) {
   const std::size_t colon = text.find(':');
   const std::size_t slash = text.find('/');
-  const bool local = colon == std::string_view::npos || colon == 0 || (slash != std::string_view::npos && slash < colon) ||
-                     text.front() == '.';
+  const bool local = colon == std::string_view::npos || colon == 0 ||
+                     (slash != std::string_view::npos && slash < colon) || text.front() == '.';
   if (local) return {"", std::string(text)};
   return {std::string(text.substr(0, colon)), std::string(text.substr(colon + 1))};
 }

@@ -30,7 +30,8 @@ void add_global_flags(CLI::App& command, global_flags& flags) {
       ->check(CLI::IsMember({"table", "json", "yaml"}))
       ->group(group);
   command.add_option("--api-url", flags.api_url, "The server to talk to (CAGED_API_URL)")->group(group);
-  command.add_option("--api-key", flags.api_key, "Its key (CAGED_API_KEY; a flag is visible to other users)")->group(group);
+  command.add_option("--api-key", flags.api_key, "Its key (CAGED_API_KEY; a flag is visible to other users)")
+      ->group(group);
   if (command.get_name() != "serve") {
     command.add_option("--data", flags.data, "Data folder of the local server (CAGED_DATA)")->group(group);
   }
@@ -104,11 +105,13 @@ int parse_and_perform(int argc, char** argv, const serve_function& serve) {
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return root.exit(e);  // --help, --version
     std::string message = e.what();
-    if (dynamic_cast<const CLI::ExtrasError*>(&e) != nullptr || dynamic_cast<const CLI::RequiredError*>(&e) != nullptr) {
+    if (dynamic_cast<const CLI::ExtrasError*>(&e) != nullptr ||
+        dynamic_cast<const CLI::RequiredError*>(&e) != nullptr) {
       const std::string better = unknown_command(root, split.own);
       if (!better.empty()) message = better;
     }
-    const auto wrong = fail(errc::invalid_argument, "bad_usage", message, "'caged --help' lists the commands; "
+    const auto wrong = fail(errc::invalid_argument, "bad_usage", message,
+                            "'caged --help' lists the commands; "
                             "'caged COMMAND --help' explains one.");
     write_all(STDERR_FILENO, error_text(wrong, colors::off));
     return usage_code(split.own);

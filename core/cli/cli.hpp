@@ -11,8 +11,8 @@ namespace caged::cli {
 
 // What `caged serve` was asked for: the configuration file (or the defaults) with the flags laid over it.
 struct serve_options {
-  config::host_config host;             // ready to use: listen, data, log_level, plugin_dirs come from flags when given
-  std::filesystem::path program;        // this executable, resolved
+  config::host_config host;  // ready to use: listen, data, log_level, plugin_dirs come from flags when given
+  std::filesystem::path program;  // this executable, resolved
 };
 
 // Runs the server until it is told to stop; answers the exit code. Prints its own errors.

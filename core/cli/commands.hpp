@@ -38,16 +38,16 @@ struct command_set {
   CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string& summary) const;
 };
 
-void add_lifecycle_commands(CLI::App& parent, const command_set& set);   // up list status destroy pause resume create
+void add_lifecycle_commands(CLI::App& parent, const command_set& set);  // up list status destroy pause resume create
 void add_run_command(CLI::App& parent, const command_set& set);
-void add_exec_commands(CLI::App& parent, const command_set& set);        // exec connect
-void add_process_commands(CLI::App& parent, const command_set& set);     // ps kill ports
-void add_file_commands(CLI::App& parent, const command_set& set);        // cp files diff changes
-void add_stream_commands(CLI::App& parent, const command_set& set);      // logs events
-void add_snapshot_commands(CLI::App& parent, const command_set& set);    // snapshot fork
-void add_host_commands(CLI::App& root, const command_set& set);          // keys plugins doctor templates capabilities
-void add_local_commands(CLI::App& root, const command_set& set);         // serve version login config
-void add_operation_commands(CLI::App& root, const command_set& set);     // operations
+void add_exec_commands(CLI::App& parent, const command_set& set);  // exec connect
+void add_process_commands(CLI::App& parent, const command_set& set);  // ps kill ports
+void add_file_commands(CLI::App& parent, const command_set& set);  // cp files diff changes
+void add_stream_commands(CLI::App& parent, const command_set& set);  // logs events
+void add_snapshot_commands(CLI::App& parent, const command_set& set);  // snapshot fork
+void add_host_commands(CLI::App& root, const command_set& set);  // keys plugins doctor templates capabilities
+void add_local_commands(CLI::App& root, const command_set& set);  // serve version login config
+void add_operation_commands(CLI::App& root, const command_set& set);  // operations
 void add_completion_command(CLI::App& root, const command_set& set);
 
 // Builds the whole command line on `root`.

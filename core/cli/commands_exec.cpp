@@ -25,7 +25,8 @@ result<json> exec_input(const session& s, const exec_options& o, const std::vect
   input["timeout"] = 86400;
   if (!o.timeout.empty()) {
     auto time = config::parse_duration(o.timeout);
-    if (!time) return fail(errc::invalid_argument, "invalid_amount", "--timeout: " + time.error().message, time.error().action);
+    if (!time)
+      return fail(errc::invalid_argument, "invalid_amount", "--timeout: " + time.error().message, time.error().action);
     input["timeout"] = time->count();
   }
   for (const auto& text : o.env) {
@@ -46,8 +47,8 @@ result<int> start_in_background(session& s, const exec_options& o, json input) {
     s.print_document(*answer);
   } else {
     s.print(printable(field(*answer, "process_id")) + "\n");
-    s.note("see it with 'caged ps " + o.id + "', end it with 'caged kill " + o.id + " " +
-           field(*answer, "process_id") + "'");
+    s.note("see it with 'caged ps " + o.id + "', end it with 'caged kill " + o.id + " " + field(*answer, "process_id") +
+           "'");
   }
   return 0;
 }
@@ -65,8 +66,9 @@ result<int> run_buffered(session& s, const exec_options& o, json input) {
 
 result<int> perform_exec(session& s, const exec_options& o, const std::vector<std::string>& words) {
   if (words.empty()) {
-    return fail(errc::invalid_argument, "no_command", "there is no command to run",
-                "Write it after the sandbox: caged exec " + o.id + " -- make test. For a shell: caged connect " + o.id + ".");
+    return fail(
+        errc::invalid_argument, "no_command", "there is no command to run",
+        "Write it after the sandbox: caged exec " + o.id + " -- make test. For a shell: caged connect " + o.id + ".");
   }
   if (o.pty && ::isatty(STDIN_FILENO) != 1) {
     return fail(errc::invalid_argument, "no_terminal", "-t was given, but standard input is not a terminal",

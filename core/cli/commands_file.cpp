@@ -28,7 +28,8 @@ result<int> perform_files(session& s, const std::string& id, const std::string& 
 result<int> perform_diff(session& s, const std::string& id, const std::string& path) {
   auto client = s.connect();
   if (!client) return client.error();
-  auto diff = client->call("GET", sandbox_path(id, "/git/diff") + query({{"path", path}}), nullptr, std::chrono::minutes(1));
+  auto diff =
+      client->call("GET", sandbox_path(id, "/git/diff") + query({{"path", path}}), nullptr, std::chrono::minutes(1));
   if (!diff) return diff.error();
   if (s.machine()) {
     s.print_document(*diff);
@@ -59,7 +60,8 @@ result<int> perform_changes(session& s, const std::string& id) {
     const char* mark;
     tint color;
   };
-  for (const kind& k : {kind{"created", "+ ", tint::green}, kind{"modified", "~ ", tint::yellow}, kind{"deleted", "- ", tint::red}}) {
+  for (const kind& k :
+       {kind{"created", "+ ", tint::green}, kind{"modified", "~ ", tint::yellow}, kind{"deleted", "- ", tint::red}}) {
     for (const json& one : changes->value(k.name, json::array())) {
       const std::string path = one.is_string() ? one.get<std::string>() : field(one, "path");
       s.print(colored(k.mark + printable(path), k.color, s.out_colors()) + "\n");
@@ -88,13 +90,13 @@ void add_file_commands(CLI::App& parent, const command_set& set) {
   files->add_option("ID", *id, about("sandbox.get", "id"))->required();
   files->add_option("PATH", *path, "The folder (default /workspace)");
 
-  auto* diff = set.add(parent, "diff", help_of("git.diff"),
-                       "  caged diff cage_1a2b3c | git apply", [=](session& s) { return perform_diff(s, *id, *path); });
+  auto* diff = set.add(parent, "diff", help_of("git.diff"), "  caged diff cage_1a2b3c | git apply",
+                       [=](session& s) { return perform_diff(s, *id, *path); });
   diff->add_option("ID", *id, about("sandbox.get", "id"))->required();
   diff->add_option("PATH", *path, about("git.diff", "path"));
 
-  auto* changes = set.add(parent, "changes", help_of("sandbox.changes"),
-                          "  caged changes cage_1a2b3c --json", [=](session& s) { return perform_changes(s, *id); });
+  auto* changes = set.add(parent, "changes", help_of("sandbox.changes"), "  caged changes cage_1a2b3c --json",
+                          [=](session& s) { return perform_changes(s, *id); });
   changes->add_option("ID", *id, about("sandbox.get", "id"))->required();
 }
 

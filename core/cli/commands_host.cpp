@@ -36,7 +36,9 @@ std::string plugin_table(const json& plugins, colors use) {
   table out({{"NAME"}, {"KIND"}, {"VERSION"}, {"STATE"}, {"OFFERS"}, {"NEEDS"}, {"PATH"}});
   for (const json& p : plugins) {
     const std::string state = field(p, "state");
-    const tint color = state == "serving" || state == "open" ? tint::green : state == "refused" ? tint::red : tint::unset;
+    const tint color = state == "serving" || state == "open" ? tint::green
+                       : state == "refused"                  ? tint::red
+                                                             : tint::unset;
     out.add({field(p, "name"), field(p, "kind"), field(p, "version"), state, field(p, "offers"), field(p, "needs"),
              field(p, "path")},
             {tint::unset, tint::unset, tint::unset, color});
@@ -62,7 +64,7 @@ std::string doctor_text(const json& report, colors use) {
     for (const json& p : backend.value("probes", json::array())) {
       const bool available = p.contains("available") && p["available"] == true;
       const bool required = !p.contains("required") || p["required"] == true;
-      const std::string mark = available ? colored("ok      ", tint::green, use)
+      const std::string mark = available  ? colored("ok      ", tint::green, use)
                                : required ? colored("MISSING ", tint::red, use)
                                           : colored("missing ", tint::yellow, use);
       out += "  " + mark + printable(field(p, "name"));
@@ -127,8 +129,8 @@ void add_keys(CLI::App& root, const command_set& set) {
   auto* list = set.add(*keys, "list", help_of("key.list"), "  caged keys list",
                        [](session& s) { return get_and_show(s, "/v1/account/keys", key_table); });
   list->alias("ls");
-  auto* create = set.add(*keys, "create", help_of("key.create"),
-                         "  caged keys create ci --scope sandbox", [o](session& s) { return create_key(s, *o); });
+  auto* create = set.add(*keys, "create", help_of("key.create"), "  caged keys create ci --scope sandbox",
+                         [o](session& s) { return create_key(s, *o); });
   create->add_option("NAME", o->name, "A name for people")->required();
   create->add_option("--scope", o->scope, "read: look; sandbox: also act in sandboxes; full: everything (default)")
       ->check(CLI::IsMember({"read", "sandbox", "full", "read_only"}));
@@ -165,8 +167,8 @@ void add_host_commands(CLI::App& root, const command_set& set) {
           "  caged doctor\nExit code 0 when some backend has all it needs, else 1.", perform_doctor);
   set.add(root, "templates", help_of("template.list"), "  caged templates",
           [](session& s) { return get_and_show(s, "/v1/templates", template_table); });
-  set.add(root, "capabilities", help_of("host.capabilities"),
-          "  caged capabilities --format yaml", [](session& s) { return get_and_show(s, "/v1/capabilities", nullptr); });
+  set.add(root, "capabilities", help_of("host.capabilities"), "  caged capabilities --format yaml",
+          [](session& s) { return get_and_show(s, "/v1/capabilities", nullptr); });
 }
 
 }  // namespace caged::cli

@@ -72,8 +72,8 @@ result<int> perform_status(session& s, const std::string& id) {
 }
 
 // One call for each id; all are tried, the first failure is the answer.
-result<int> for_each(session& s, const std::vector<std::string>& ids, const std::string& method, const std::string& rest,
-                     const std::string& done) {
+result<int> for_each(session& s, const std::vector<std::string>& ids, const std::string& method,
+                     const std::string& rest, const std::string& done) {
   auto client = s.connect();
   if (!client) return client.error();
   std::optional<error> first;
@@ -136,11 +136,12 @@ void add_lifecycle_commands(CLI::App& parent, const command_set& set) {
   auto* list = set.add(parent, "list", help_of("sandbox.list"), "  caged ls\n  caged ls --status running --json",
                        [status](session& s) { return perform_list(s, *status); });
   list->alias("ls");
-  list->add_option("--status", *status, about("sandbox.list", "status") + " pending running paused stopped error destroyed");
+  list->add_option("--status", *status,
+                   about("sandbox.list", "status") + " pending running paused stopped error destroyed");
 
   auto id = std::make_shared<std::string>();
-  auto* show = set.add(parent, "status", help_of("sandbox.get"),
-                       "  caged status cage_1a2b3c", [id](session& s) { return perform_status(s, *id); });
+  auto* show = set.add(parent, "status", help_of("sandbox.get"), "  caged status cage_1a2b3c",
+                       [id](session& s) { return perform_status(s, *id); });
   show->add_option("ID", *id, about("sandbox.get", "id"))->required();
 
   add_each(parent, set, "destroy", "rm", help_of("sandbox.destroy"), "DELETE", "", "destroying");

@@ -27,7 +27,9 @@ result<int> perform_serve(session& s, const serve_flags& f, const serve_function
   const auto whole = [&failed](const std::string& path) { return fs::absolute(path, failed).lexically_normal(); };
   if (!f.listen.empty()) {
     auto checked = config::check_listen_address(f.listen);
-    if (!checked) return fail(errc::invalid_argument, "invalid_address", "--listen: " + checked.error().message, checked.error().action);
+    if (!checked)
+      return fail(errc::invalid_argument, "invalid_address", "--listen: " + checked.error().message,
+                  checked.error().action);
     host->listen = f.listen;
   }
   if (!f.data.empty()) host->data = whole(f.data);
@@ -40,7 +42,8 @@ result<int> perform_serve(session& s, const serve_flags& f, const serve_function
   serve_options options;
   options.host = std::move(*host);
   options.program = s.program();
-  if (!serve) return fail(errc::unsupported, "no_server", "this build of caged holds no server", "Install the full package.");
+  if (!serve)
+    return fail(errc::unsupported, "no_server", "this build of caged holds no server", "Install the full package.");
   return serve(options);
 }
 
@@ -58,7 +61,8 @@ result<int> perform_version(session& s) {
   }
   s.print("caged " + std::string(base::version()) + "\n");
   if (out.contains("server")) {
-    s.print("server " + printable(field(out["server"], "version")) + " at " + printable(field(out["server"], "url")) + "\n");
+    s.print("server " + printable(field(out["server"], "version")) + " at " + printable(field(out["server"], "url")) +
+            "\n");
   }
   return 0;
 }
@@ -73,7 +77,8 @@ result<std::string> ask(const std::string& question) {
   }
   while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back())) != 0) line.pop_back();
   if (line.empty()) {
-    return fail(errc::invalid_argument, "no_answer", "nothing was given", "Run 'caged login --api-url URL' and type the key.");
+    return fail(errc::invalid_argument, "no_answer", "nothing was given",
+                "Run 'caged login --api-url URL' and type the key.");
   }
   return line;
 }
@@ -113,7 +118,8 @@ result<void> write_login(const fs::path& folder, const json& content) {
 result<int> perform_login(session& s) {
   result<std::string> url = s.flags().api_url.empty() ? ask("Server URL: ") : result<std::string>(s.flags().api_url);
   if (!url) return url.error();
-  result<std::string> key = s.flags().api_key.empty() ? ask_secret("Key (caged_sk_…): ") : result<std::string>(s.flags().api_key);
+  result<std::string> key =
+      s.flags().api_key.empty() ? ask_secret("Key (caged_sk_…): ") : result<std::string>(s.flags().api_key);
   if (!key) return key.error();
   if (key->rfind("caged_", 0) != 0) {
     return fail(errc::invalid_argument, "not_a_key", "found a key that does not begin with 'caged_'",
@@ -178,7 +184,8 @@ void add_serve(CLI::App& root, const command_set& set) {
 
 void add_local_commands(CLI::App& root, const command_set& set) {
   add_serve(root, set);
-  set.add(root, "version", "Print the version, and the server's when one is near", "  caged version --json", perform_version);
+  set.add(root, "version", "Print the version, and the server's when one is near", "  caged version --json",
+          perform_version);
   auto manual = std::make_shared<bool>(false);
   set.add(root, "login", "Keep a server's address and key for later commands",
           "  caged login --api-url https://caged.example.org", perform_login)
@@ -192,10 +199,11 @@ void add_local_commands(CLI::App& root, const command_set& set) {
                         [=](session& s) { return check_file(s, *kind, *file); });
   check->add_option("KIND", *kind, "sandbox or host")->required()->check(CLI::IsMember({"sandbox", "host"}));
   check->add_option("FILE", *file, "The file (default ./.caged.yaml, /etc/caged/config.yaml)");
-  set.add(*group, "schema", "Print the JSON Schema of the host configuration", "  caged config schema", [](session& s) -> result<int> {
-    s.print_document(config::host_config_schema());
-    return 0;
-  });
+  set.add(*group, "schema", "Print the JSON Schema of the host configuration", "  caged config schema",
+          [](session& s) -> result<int> {
+            s.print_document(config::host_config_schema());
+            return 0;
+          });
 }
 
 }  // namespace caged::cli

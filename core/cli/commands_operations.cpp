@@ -12,9 +12,10 @@ json to_json(const operation_help& o) {
   for (const auto& f : o.fields) fields[std::string(f.name)] = std::string(f.text);
   for (const auto& e : o.examples)
     examples.push_back({{"summary", std::string(e.name)}, {"input", json::parse(e.text)}});
-  return {{"name", std::string(o.name)},   {"summary", std::string(o.summary)}, {"description", std::string(o.description)},
-          {"route", std::string(o.route)}, {"scope", std::string(o.scope)},     {"fields", fields},
-          {"examples", examples}};
+  return {
+      {"name", std::string(o.name)},   {"summary", std::string(o.summary)}, {"description", std::string(o.description)},
+      {"route", std::string(o.route)}, {"scope", std::string(o.scope)},     {"fields", fields},
+      {"examples", examples}};
 }
 
 std::string page(const operation_help& o) {

@@ -14,12 +14,14 @@ result<int> perform_ps(session& s, const std::string& id) {
     s.print_document(*processes);
     return 0;
   }
-  table out({{"PROCESS"}, {"PID", column::side::right}, {"STATE"}, {"EXIT", column::side::right}, {"STARTED"}, {"COMMAND"}});
+  table out(
+      {{"PROCESS"}, {"PID", column::side::right}, {"STATE"}, {"EXIT", column::side::right}, {"STARTED"}, {"COMMAND"}});
   for (const json& p : *processes) {
     std::string command = field(p, "command");
     if (command == "-" && p.is_object() && p.contains("argv")) {
       command.clear();
-      for (const json& word : p["argv"]) command += (command.empty() ? "" : " ") + (word.is_string() ? word.get<std::string>() : "");
+      for (const json& word : p["argv"])
+        command += (command.empty() ? "" : " ") + (word.is_string() ? word.get<std::string>() : "");
     }
     std::string state = field(p, "state");
     if (state == "-") state = field(p, "status");
@@ -34,8 +36,8 @@ result<int> perform_ps(session& s, const std::string& id) {
 result<int> perform_kill(session& s, const std::string& id, const std::string& process, const std::string& signal) {
   const int number = signal_number(signal);
   if (number == 0) {
-    return fail(errc::invalid_argument, "unknown_signal", "found the signal '" + signal + "', expected a name like TERM or KILL",
-                "'kill -l' lists the names.");
+    return fail(errc::invalid_argument, "unknown_signal",
+                "found the signal '" + signal + "', expected a name like TERM or KILL", "'kill -l' lists the names.");
   }
   auto client = s.connect();
   if (!client) return client.error();
@@ -57,7 +59,8 @@ result<int> perform_ports(session& s, const std::string& id) {
   }
   table out({{"PORT", column::side::right}, {"PROTOCOL"}, {"PROTECTED"}, {"PREVIEW"}, {"SINCE"}});
   for (const json& p : *ports) {
-    out.add({field(p, "port"), field(p, "protocol"), field(p, "protected"), field(p, "preview_url"), field(p, "detected_at")});
+    out.add({field(p, "port"), field(p, "protocol"), field(p, "protected"), field(p, "preview_url"),
+             field(p, "detected_at")});
   }
   s.print(out.text(s.out_colors()));
   return 0;

@@ -60,7 +60,9 @@ result<json> exec_input(const run_options& o) {
   if (!o.user.empty()) input["user"] = o.user;
   if (!o.time_limit.empty()) {
     auto time = config::parse_duration(o.time_limit);
-    if (!time) return fail(errc::invalid_argument, "invalid_amount", "--time-limit: " + time.error().message, time.error().action);
+    if (!time)
+      return fail(errc::invalid_argument, "invalid_amount", "--time-limit: " + time.error().message,
+                  time.error().action);
     input["timeout"] = time->count();
   } else {
     // The server's own default of five minutes fits calls of programs, not a person's builds.
@@ -172,7 +174,9 @@ void add_run_command(CLI::App& parent, const command_set& set) {
   auto o = std::make_shared<run_options>();
   const split_arguments& split = set.split;
   auto* command = set.add(
-      parent, "run", help_of("sandbox.create", "Run one command in a fresh sandbox: stream it, destroy the sandbox, exit with its code"),
+      parent, "run",
+      help_of("sandbox.create",
+              "Run one command in a fresh sandbox: stream it, destroy the sandbox, exit with its code"),
       "  caged run -- python3 -c 'print(1)'\n"
       "  caged run --repo . -- make test            a copy of this folder, its own tests\n"
       "  caged run --network allowlist --allowlist example.org -- 'pip install x && pytest'\n"

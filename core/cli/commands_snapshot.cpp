@@ -55,8 +55,8 @@ std::string snapshot_path(const std::string& id, std::string_view rest = {}) {
 void add_snapshot_commands(CLI::App& parent, const command_set& set) {
   auto o = std::make_shared<snapshot_options>();
   auto* group = set.add_group(parent, "snapshot", "Keep, list, bring back and remove states of sandboxes");
-  auto* create = set.add(*group, "create", help_of("snapshot.create"), "  caged snapshot create cage_1a2b3c --name clean",
-                         [o](session& s) {
+  auto* create = set.add(*group, "create", help_of("snapshot.create"),
+                         "  caged snapshot create cage_1a2b3c --name clean", [o](session& s) {
                            json body = json::object();
                            if (!o->name.empty()) body["name"] = o->name;
                            if (!o->description.empty()) body["description"] = o->description;
@@ -80,19 +80,18 @@ void add_snapshot_commands(CLI::App& parent, const command_set& set) {
   restore->add_option("SNAPSHOT", o->id, "The snapshot")->required();
   restore->add_option("--to", o->to, "The sandbox to overwrite")->required();
 
-  auto* remove = set.add(*group, "delete", help_of("snapshot.delete"), "  caged snapshot delete snap_7f", [o](session& s) {
-    return call_and_show(s, "DELETE", snapshot_path(o->id), nullptr, "status", "removing " + o->id);
-  });
+  auto* remove =
+      set.add(*group, "delete", help_of("snapshot.delete"), "  caged snapshot delete snap_7f", [o](session& s) {
+        return call_and_show(s, "DELETE", snapshot_path(o->id), nullptr, "status", "removing " + o->id);
+      });
   remove->alias("rm");
   remove->add_option("SNAPSHOT", o->id, "The snapshot")->required();
 
-  auto* fork = set.add(parent, "fork", help_of("sandbox.fork"), "  caged fork cage_1a2b3c",
-                       [o](session& s) {
-                         json body = json::object();
-                         if (!o->name.empty()) body["name"] = o->name;
-                         return call_and_show(s, "POST", sandbox_path(o->id, "/fork"), std::move(body), "id",
-                                              "forking " + o->id);
-                       });
+  auto* fork = set.add(parent, "fork", help_of("sandbox.fork"), "  caged fork cage_1a2b3c", [o](session& s) {
+    json body = json::object();
+    if (!o->name.empty()) body["name"] = o->name;
+    return call_and_show(s, "POST", sandbox_path(o->id, "/fork"), std::move(body), "id", "forking " + o->id);
+  });
   fork->add_option("ID", o->id, about("sandbox.get", "id"))->required();
   fork->add_option("--name", o->name, "A name for the new one");
 }

@@ -152,9 +152,10 @@ void add_stream_commands(CLI::App& parent, const command_set& set) {
   logs->add_option("--tail", l->tail, "Only the last so many lines");
 
   auto e = std::make_shared<stream_options>();
-  auto* events = set.add(parent, "events", help_of("event.follow"),
-                         "  caged events cage_1a2b3c\n  caged events -f --type command --json\n  caged events --after 1200 -f",
-                         [e](session& s) { return perform_events(s, *e); });
+  auto* events =
+      set.add(parent, "events", help_of("event.follow"),
+              "  caged events cage_1a2b3c\n  caged events -f --type command --json\n  caged events --after 1200 -f",
+              [e](session& s) { return perform_events(s, *e); });
   events->add_option("ID", e->id, "Only of this sandbox");
   events->add_flag("-f,--follow", e->follow, "Go on with what happens");
   events->add_option("--type", e->type, "Only of this type: lifecycle command file_op network llm_call …");

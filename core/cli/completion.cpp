@@ -40,9 +40,12 @@ std::string words(const level& l) {
 std::string quoted(const std::string& text, const char* quote) {
   std::string out = "'";
   for (const char c : text) {
-    if (c == '\'') out += quote;
-    else if (c == '\\' && std::string_view(quote) == "\\'") out += "\\\\";
-    else if (c != '\n') out += c;
+    if (c == '\'')
+      out += quote;
+    else if (c == '\\' && std::string_view(quote) == "\\'")
+      out += "\\\\";
+    else if (c != '\n')
+      out += c;
   }
   return out + "'";
 }
@@ -59,11 +62,14 @@ std::string case_table(const std::vector<level>& levels) {
 std::string bash_script(const std::vector<level>& levels) {
   return "# bash completion of caged; load it with: source <(caged completion bash)\n"
          "_caged() {\n"
-         "  local word path='' try candidates='" + words(levels.front()) + "'\n"
+         "  local word path='' try candidates='" +
+         words(levels.front()) +
+         "'\n"
          "  for word in \"${COMP_WORDS[@]:1:COMP_CWORD-1}\"; do\n"
          "    case \"$word\" in --) COMPREPLY=(); return;; -*) continue;; esac\n"
          "    try=\"${path:+$path }$word\"\n"
-         "    case \"$try\" in\n" + case_table(levels) +
+         "    case \"$try\" in\n" +
+         case_table(levels) +
          "    *) continue;;\n"
          "    esac\n"
          "    path=\"$try\"\n"
@@ -77,11 +83,14 @@ std::string zsh_script(const std::vector<level>& levels) {
   return "#compdef caged\n"
          "# zsh completion of caged; load it with: source <(caged completion zsh)\n"
          "_caged() {\n"
-         "  local word path='' try candidates='" + words(levels.front()) + "'\n"
+         "  local word path='' try candidates='" +
+         words(levels.front()) +
+         "'\n"
          "  for word in \"${(@)words[2,CURRENT-1]}\"; do\n"
          "    case \"$word\" in --) return;; -*) continue;; esac\n"
          "    try=\"${path:+$path }$word\"\n"
-         "    case \"$try\" in\n" + case_table(levels) +
+         "    case \"$try\" in\n" +
+         case_table(levels) +
          "    *) continue;;\n"
          "    esac\n"
          "    path=\"$try\"\n"
@@ -129,7 +138,8 @@ result<std::string> completion_script(const CLI::App& root, std::string_view she
   if (shell == "bash") return bash_script(levels);
   if (shell == "zsh") return zsh_script(levels);
   if (shell == "fish") return fish_script(levels);
-  return fail(errc::invalid_argument, "unknown_shell", "found the shell '" + std::string(shell) + "', expected bash, zsh or fish",
+  return fail(errc::invalid_argument, "unknown_shell",
+              "found the shell '" + std::string(shell) + "', expected bash, zsh or fish",
               "Run 'caged completion bash'.");
 }
 

@@ -23,9 +23,8 @@ bool send_text(http::client_websocket& socket, const json& frame) {
 void pump_keys(http::client_websocket& socket, event_flag& resize, event_flag& stop, std::atomic<ending>& why) {
   bool reading = true;
   for (;;) {
-    pollfd waiting[] = {{stop.descriptor(), POLLIN, 0},
-                        {resize.descriptor(), POLLIN, 0},
-                        {reading ? STDIN_FILENO : -1, POLLIN, 0}};
+    pollfd waiting[] = {
+        {stop.descriptor(), POLLIN, 0}, {resize.descriptor(), POLLIN, 0}, {reading ? STDIN_FILENO : -1, POLLIN, 0}};
     // The server forgets a silent terminal; a ping keeps the road open and finds a dead one.
     const int ready = ::poll(waiting, 3, 20'000);
     if (ready < 0 && errno != EINTR) return;
@@ -120,9 +119,11 @@ result<int> perform_connect(session& s, const connect_options& o) {
   auto client = s.connect();
   if (!client) return client.error();
   const window_size size = terminal_size();
-  const std::string target =
-      sandbox_path(o.id, "/terminal") + query({{"rows", std::to_string(size.rows)}, {"cols", std::to_string(size.cols)},
-                                               {"session", o.session_id}, {"command", o.command}, {"binary", "true"}});
+  const std::string target = sandbox_path(o.id, "/terminal") + query({{"rows", std::to_string(size.rows)},
+                                                                      {"cols", std::to_string(size.cols)},
+                                                                      {"session", o.session_id},
+                                                                      {"command", o.command},
+                                                                      {"binary", "true"}});
   event_flag resize;
   event_flag stop;
   std::atomic<ending> why{ending::unset};

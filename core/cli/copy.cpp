@@ -65,7 +65,8 @@ result<int> upload_file(session& s, http::client& client, const std::string& fro
   std::optional<error> local;
   http::client_request request;
   request.method = "PUT";
-  request.target = sandbox_path(to.sandbox, "/files/content") + query({{"path", to.path}, {"mode", octal(info.st_mode)}});
+  request.target =
+      sandbox_path(to.sandbox, "/files/content") + query({{"path", to.path}, {"mode", octal(info.st_mode)}});
   request.fields = {{"content-type", "application/octet-stream"}};
   if (S_ISREG(info.st_mode)) request.body_size = static_cast<std::uint64_t>(info.st_size);
   const std::uint64_t most = request.body_size.value_or(~std::uint64_t{0});
@@ -125,7 +126,8 @@ result<int> upload_folder(session& s, http::client& client, const std::string& f
 
 result<int> download_file(session& s, http::client& client, const copy_place& from, std::string to, const json& entry) {
   std::error_code failed;
-  if (to.empty() || to.back() == '/' || fs::is_directory(to, failed)) to = joined(to.empty() ? "." : to, base_name(from.path));
+  if (to.empty() || to.back() == '/' || fs::is_directory(to, failed))
+    to = joined(to.empty() ? "." : to, base_name(from.path));
   http::client_request request;
   request.target = sandbox_path(from.sandbox, "/files/content") + query({{"path", from.path}});
   auto opened = client.open(std::move(request));

@@ -47,9 +47,10 @@ std::string event_line(const json& event, colors use) {
     detail = to_text(data);
   }
   const std::string type = printable(field(event, "type"));
-  return colored(printable(field(event, "id")), tint::dim, use) + "  " + colored(printable(time_of(event)), tint::dim, use) +
-         "  " + colored(type, type == "error" ? tint::red : tint::bold, use) + "  " +
-         printable(field(event, "sandbox_id")) + "  " + printable(shortened(std::move(detail), most_detail)) + "\n";
+  return colored(printable(field(event, "id")), tint::dim, use) + "  " +
+         colored(printable(time_of(event)), tint::dim, use) + "  " +
+         colored(type, type == "error" ? tint::red : tint::bold, use) + "  " + printable(field(event, "sandbox_id")) +
+         "  " + printable(shortened(std::move(detail), most_detail)) + "\n";
 }
 
 std::string log_line(const json& line) {

@@ -25,7 +25,7 @@ error frame_error(const json& frame) {
   const json reason = problem.is_object() ? problem.value("reason", json::object()) : json::object();
   const auto text = [](const json& object, const char* key) {
     return object.is_object() && object.contains(key) && object[key].is_string() ? object[key].get<std::string>()
-                                                                                  : std::string();
+                                                                                 : std::string();
   };
   std::string message = text(reason, "message");
   if (message.empty()) message = text(problem, "detail");

@@ -29,10 +29,12 @@ result<exec_outcome> run_exec(session& s, const std::string& sandbox_id, exec_pl
 // frame holds none. Pure.
 int exit_code_of(const json& exit_frame);
 
-// 127 for a program that is not there and 126 for one that cannot run, as shells say it; 0 for every other failure. Pure.
+// 127 for a program that is not there and 126 for one that cannot run, as shells say it; 0 for every other failure.
+// Pure.
 int exit_code_of_refusal(const error& refusal);
 
-// stdin_use for `--stdin`/`--no-stdin` and what standard input is: piped input is forwarded, a terminal only with a PTY.
+// stdin_use for `--stdin`/`--no-stdin` and what standard input is: piped input is forwarded, a terminal only with a
+// PTY.
 stdin_use choose_stdin(tty_use tty, bool asked, bool refused);
 
 // Runs it with input and output of our own making (for `cp`): `feed` is asked for standard input until it answers "",

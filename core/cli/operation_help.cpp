@@ -25,9 +25,7 @@ std::string about(std::string_view operation, std::string_view field) {
   throw std::logic_error("operation '" + std::string(operation) + "' has no field '" + std::string(field) + "'");
 }
 
-help_text help_of(std::string_view operation) {
-  return help_of(operation, std::string(must_find(operation).summary));
-}
+help_text help_of(std::string_view operation) { return help_of(operation, std::string(must_find(operation).summary)); }
 
 help_text help_of(std::string_view operation, std::string summary) {
   const auto& o = must_find(operation);

@@ -72,12 +72,23 @@ std::string printable_lines(std::string_view text) { return make_safe(text, "\n\
 std::string colored(std::string_view text, tint color, colors use) {
   const char* code = nullptr;
   switch (color) {
-    case tint::green: code = "32"; break;
-    case tint::yellow: code = "33"; break;
-    case tint::red: code = "31"; break;
-    case tint::dim: code = "2"; break;
-    case tint::bold: code = "1"; break;
-    case tint::unset: break;
+    case tint::green:
+      code = "32";
+      break;
+    case tint::yellow:
+      code = "33";
+      break;
+    case tint::red:
+      code = "31";
+      break;
+    case tint::dim:
+      code = "2";
+      break;
+    case tint::bold:
+      code = "1";
+      break;
+    case tint::unset:
+      break;
   }
   if (use != colors::on || code == nullptr) return std::string(text);
   return "\x1b[" + std::string(code) + "m" + std::string(text) + "\x1b[0m";

@@ -76,7 +76,8 @@ json summary_document(const run_facts& f) {
 std::string summary_text(const json& s, colors use) {
   std::vector<std::pair<std::string, std::string>> lines;
   lines.emplace_back("exit code", ending(s));
-  lines.emplace_back("wall time", time_or_dash(s["wall_ms"]) + " (with the sandbox " + time_or_dash(s["total_ms"]) + ")");
+  lines.emplace_back("wall time",
+                     time_or_dash(s["wall_ms"]) + " (with the sandbox " + time_or_dash(s["total_ms"]) + ")");
   std::string cpu = time_or_dash(s["cpu_ms"]);
   if (s["cpu_ms"].is_number()) {
     cpu += " (user " + time_or_dash(s["cpu_user_ms"]) + ", system " + time_or_dash(s["cpu_system_ms"]) + ")";
@@ -87,9 +88,10 @@ std::string summary_text(const json& s, colors use) {
                                         : "not measured");
   const json& files = s["files"];
   const bool known = files["created"].is_number() || files["modified"].is_number() || files["deleted"].is_number();
-  lines.emplace_back("files", known ? count_or_dash(files["created"]) + " created, " + count_or_dash(files["modified"]) +
-                                          " changed, " + count_or_dash(files["deleted"]) + " deleted"
-                                    : "not measured");
+  lines.emplace_back("files", known
+                                  ? count_or_dash(files["created"]) + " created, " + count_or_dash(files["modified"]) +
+                                        " changed, " + count_or_dash(files["deleted"]) + " deleted"
+                                  : "not measured");
   lines.emplace_back("processes", s["processes"].is_number() ? to_text(s["processes"]) : "not measured");
   lines.emplace_back("cost so far", s["cost"].is_number() ? human_dollars(s["cost"].get<double>()) : "not measured");
   lines.emplace_back("sandbox", s["sandbox_id"].get<std::string>());

@@ -109,8 +109,9 @@ error sandbox_failure(const json& sandbox) {
   const std::string status = field(sandbox, "status");
   const json reason = sandbox.value("error", json());
   if (reason.is_object()) {
-    return fail(errc::unavailable, field(reason, "reason"), "sandbox " + id + " failed: " + field(reason, "message"),
-                reason.value("action", json("")).is_string() ? reason.value("action", json("")).get<std::string>() : "");
+    return fail(
+        errc::unavailable, field(reason, "reason"), "sandbox " + id + " failed: " + field(reason, "message"),
+        reason.value("action", json("")).is_string() ? reason.value("action", json("")).get<std::string>() : "");
   }
   const std::string why = field(sandbox, "ended_reason");
   return fail(errc::conflict, "sandbox_not_running",

@@ -71,7 +71,8 @@ result<endpoint> find_endpoint(const server_search& s) {
   const std::string url = !s.api_url.empty() ? s.api_url : env_url;
   if (!url.empty()) {
     const std::string found_by = !s.api_url.empty() ? "--api-url" : "CAGED_API_URL";
-    // CAGED_API_KEY may be meant for CAGED_API_URL; with --api-url it is an explicit choice only when no other URL is set.
+    // CAGED_API_KEY may be meant for CAGED_API_URL; with --api-url it is an explicit choice only when no other URL is
+    // set.
     const bool env_key_fits = s.api_url.empty() || env_url.empty() || as_url(env_url) == as_url(s.api_url);
     const std::string key = !s.api_key.empty() ? s.api_key : env_key_fits ? env_key : "";
     if (!key.empty()) return endpoint{as_url(url), key, found_by};
@@ -113,7 +114,8 @@ result<endpoint> local_endpoint(const fs::path& folder) {
   auto key = read_trusted(folder / "admin.key");
   if (key) out.key = trimmed(*key);
   // The folder may be readable to some who may not have the key: they bring their own.
-  else if (key.error().code != errc::not_found && key.error().reason != "permission_denied") return key.error();
+  else if (key.error().code != errc::not_found && key.error().reason != "permission_denied")
+    return key.error();
   return out;
 }
 

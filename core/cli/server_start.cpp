@@ -90,7 +90,8 @@ result<int> open_log(const fs::path& folder, const fs::path& log) {
     return errno_error(errno, "make the data folder " + folder.string(), "Choose another with --data or CAGED_DATA.");
   }
   const int fd = ::open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-  if (fd < 0) return errno_error(errno, "open " + log.string(), "Choose another data folder with --data or CAGED_DATA.");
+  if (fd < 0)
+    return errno_error(errno, "open " + log.string(), "Choose another data folder with --data or CAGED_DATA.");
   return fd;
 }
 

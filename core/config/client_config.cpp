@@ -35,7 +35,8 @@ using key_reader = result<void> (*)(client_config&, const node_reader&);
 const std::pair<const char*, key_reader> keys[] = {
     {"api_url", [](client_config& c, const node_reader& n) { return put_text(c.api_url, n.text()); }},
     {"api_key", [](client_config& c, const node_reader& n) { return put_text(c.api_key, n.text()); }},
-    {"default_template", [](client_config& c, const node_reader& n) { return put(c.defaults.template_name, n.text()); }},
+    {"default_template",
+     [](client_config& c, const node_reader& n) { return put(c.defaults.template_name, n.text()); }},
     {"default_cpus", [](client_config& c, const node_reader& n) { return put(c.defaults.cpus, n.number()); }},
     {"default_memory",
      [](client_config& c, const node_reader& n) { return put(c.defaults.memory_mb, n.size(size_unit::mebibytes)); }},
@@ -60,7 +61,8 @@ result<std::optional<client_config>> load_one(const fs::path& file) {
   if (!parsed) return parsed.error();
   if (!parsed->api_key.empty() && (info.st_mode & 077) != 0) {
     return fail(errc::permission_denied, "key_file_readable",
-                file.string() + " holds an api_key and may be read by others", "Run 'chmod 600 " + file.string() + "'.");
+                file.string() + " holds an api_key and may be read by others",
+                "Run 'chmod 600 " + file.string() + "'.");
   }
   if (!parsed->api_key.empty() || !parsed->api_url.empty()) parsed->source = file;
   return std::optional<client_config>(std::move(*parsed));
@@ -85,7 +87,8 @@ result<void> from_variable(const environment& env, const char* name, std::option
 }  // namespace
 
 fs::path client_config_dir(const environment& env) {
-  if (const auto xdg = env("XDG_CONFIG_HOME"); xdg && !xdg->empty() && xdg->front() == '/') return fs::path(*xdg) / "caged";
+  if (const auto xdg = env("XDG_CONFIG_HOME"); xdg && !xdg->empty() && xdg->front() == '/')
+    return fs::path(*xdg) / "caged";
   const auto home = env("HOME");
   return fs::path(home && !home->empty() ? *home : "/") / ".config/caged";
 }
@@ -98,7 +101,8 @@ result<client_config> parse_client_config(std::string_view text, std::string_vie
   if (top.is_null()) return out;
   if (auto ok = top.mapping(); !ok) return ok.error();
   for (const auto& member : root->members) {
-    const auto row = std::find_if(std::begin(keys), std::end(keys), [&](const auto& k) { return member.name == k.first; });
+    const auto row =
+        std::find_if(std::begin(keys), std::end(keys), [&](const auto& k) { return member.name == k.first; });
     if (row == std::end(keys)) {
       std::vector<std::string> known;
       for (const auto& k : keys) known.emplace_back(k.first);

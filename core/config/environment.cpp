@@ -10,16 +10,17 @@ bool continues_name(char c) { return starts_name(c) || (c >= '0' && c <= '9'); }
 
 error unset(std::string_view name, std::string_view where) {
   const std::string n(name);
-  return fail(errc::invalid_argument, "unset_variable",
-              std::string(where) + ": variable " + n + " is not set in your environment",
-              "Set it ('export " + n + "=…'), give it a default ('${" + n + ":-default}'), or write '$$' for a dollar sign.");
+  return fail(
+      errc::invalid_argument, "unset_variable",
+      std::string(where) + ": variable " + n + " is not set in your environment",
+      "Set it ('export " + n + "=…'), give it a default ('${" + n + ":-default}'), or write '$$' for a dollar sign.");
 }
 
 error malformed(std::string_view found, std::string_view where) {
-  return fail(errc::invalid_argument, "malformed_variable",
-              std::string(where) + ": found '" + std::string(found.substr(0, 40)) +
-                  "', expected ${NAME} or ${NAME:-default}",
-              "Write '$$' for a dollar sign.");
+  return fail(
+      errc::invalid_argument, "malformed_variable",
+      std::string(where) + ": found '" + std::string(found.substr(0, 40)) + "', expected ${NAME} or ${NAME:-default}",
+      "Write '$$' for a dollar sign.");
 }
 
 }  // namespace
@@ -47,8 +48,7 @@ result<std::string> expand_variables(std::string_view text, const environment& e
       const std::size_t close = text.find('}', i);
       if (close == std::string_view::npos) return malformed(text.substr(i), where);
       const std::string_view inner = text.substr(i + 2, close - i - 2);
-      const std::size_t length =
-          std::find_if_not(inner.begin(), inner.end(), continues_name) - inner.begin();
+      const std::size_t length = std::find_if_not(inner.begin(), inner.end(), continues_name) - inner.begin();
       const std::string_view name = inner.substr(0, length);
       const std::string_view rest = inner.substr(length);
       if (name.empty() || !starts_name(name[0]) || (!rest.empty() && rest.substr(0, 2) != ":-")) {

@@ -216,7 +216,8 @@ fs::path default_data_dir(const environment& env) {
   if (const auto given = env("CAGED_DATA"); given && !given->empty()) return fs::absolute(*given, ignored);
   if (::geteuid() == 0) return "/var/lib/caged";
   // The XDG specification: relative values are to be ignored.
-  if (const auto xdg = env("XDG_DATA_HOME"); xdg && !xdg->empty() && xdg->front() == '/') return fs::path(*xdg) / "caged";
+  if (const auto xdg = env("XDG_DATA_HOME"); xdg && !xdg->empty() && xdg->front() == '/')
+    return fs::path(*xdg) / "caged";
   const auto home = env("HOME");
   return fs::path(home && !home->empty() ? *home : "/") / ".local/share/caged";
 }

@@ -48,7 +48,8 @@ result<double> node_reader::number() const {
 
 result<std::int64_t> node_reader::size(size_unit unit) const {
   if (node_.what != yaml_node::kind::scalar) {
-    return wrong_type(unit == size_unit::mebibytes ? "megabytes (512) or a size (2G)" : "gigabytes (5) or a size (10G)");
+    return wrong_type(unit == size_unit::mebibytes ? "megabytes (512) or a size (2G)"
+                                                   : "gigabytes (5) or a size (10G)");
   }
   const auto value = parse_size(node_.text, unit);
   if (!value) return located(value.error());

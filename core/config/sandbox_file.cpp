@@ -52,7 +52,8 @@ template <std::size_t N>
 result<void> read_mapping(reading& r, const node_reader& at, const key_row (&rows)[N]) {
   if (auto ok = at.mapping(); !ok) return ok.error();
   for (const auto& member : at.node().members) {
-    const auto row = std::find_if(std::begin(rows), std::end(rows), [&](const key_row& k) { return member.name == k.name; });
+    const auto row =
+        std::find_if(std::begin(rows), std::end(rows), [&](const key_row& k) { return member.name == k.name; });
     if (row == std::end(rows)) return at.unknown_key(member, names_of(rows));
     const node_reader value(member.value, r.file, at.key().empty() ? member.name : at.key() + "." + member.name);
     if (value.is_null()) continue;
@@ -91,7 +92,8 @@ result<void> read_token_env(reading& r, const node_reader& n) {
   auto value = r.env(*name);
   if (!value) {
     return fail(errc::invalid_argument, "unset_variable",
-                n.place() + ": variable " + *name + " is not set in your environment", "Set it: 'export " + *name + "=…'.");
+                n.place() + ": variable " + *name + " is not set in your environment",
+                "Set it: 'export " + *name + "=…'.");
   }
   r.out.repo_token = std::move(*value);
   return {};

@@ -65,7 +65,8 @@ result<void> sandbox_request::settle() {
   if (allowlist && !allowlist->empty() && !network_mode) network_mode = "allowlist";
   const bool lists = network_mode && *network_mode == "allowlist";
   if (lists && (!allowlist || allowlist->empty())) {
-    return fail(errc::invalid_argument, "allowlist_missing", "network mode 'allowlist' is asked for, but no host is listed",
+    return fail(errc::invalid_argument, "allowlist_missing",
+                "network mode 'allowlist' is asked for, but no host is listed",
                 "List hosts ('--allowlist example.org' or 'allowed_hosts:'), or use mode full or none.", "/allowlist");
   }
   if (!lists && network_mode && allowlist && !allowlist->empty()) {

@@ -30,7 +30,8 @@ bool take_number(std::string_view& text, double& value) {
 
 result<std::chrono::seconds> parse_duration(std::string_view text) {
   const auto time = base::parse_duration(text);
-  if (!time) return bad(text, "seconds (900) or a time like 15m, 1h30m, 2d", "Use s, m, h or d; a time is not negative.");
+  if (!time)
+    return bad(text, "seconds (900) or a time like 15m, 1h30m, 2d", "Use s, m, h or d; a time is not negative.");
   if (*time > ten_years) return bad(text, "at most ten years", "Use a shorter time.");
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(*time);
   if (seconds != *time) return bad(text, "whole seconds", "Round it.");
@@ -39,7 +40,8 @@ result<std::chrono::seconds> parse_duration(std::string_view text) {
 
 result<std::int64_t> parse_size(std::string_view text, size_unit unit) {
   const bool mebi = unit == size_unit::mebibytes;
-  const std::string_view example = mebi ? "megabytes (512) or a size like 512M, 2G" : "gigabytes (5) or a size like 10G";
+  const std::string_view example =
+      mebi ? "megabytes (512) or a size like 512M, 2G" : "gigabytes (5) or a size like 10G";
   std::string_view rest = text;
   double value = 0;
   if (!take_number(rest, value)) return bad(text, example, "A size is a number, then K, M, G or T.");
@@ -51,11 +53,20 @@ result<std::int64_t> parse_size(std::string_view text, size_unit unit) {
     const std::string_view tail = std::string_view(suffix).substr(1);
     if (tail != "" && tail != "b" && tail != "ib") return bad(text, example, "A size is a number, then K, M, G or T.");
     switch (suffix[0]) {
-      case 'k': bytes = value * 1024.0; break;
-      case 'm': bytes = value * 1048576.0; break;
-      case 'g': bytes = value * 1073741824.0; break;
-      case 't': bytes = value * 1099511627776.0; break;
-      default: return bad(text, example, "A size is a number, then K, M, G or T.");
+      case 'k':
+        bytes = value * 1024.0;
+        break;
+      case 'm':
+        bytes = value * 1048576.0;
+        break;
+      case 'g':
+        bytes = value * 1073741824.0;
+        break;
+      case 't':
+        bytes = value * 1099511627776.0;
+        break;
+      default:
+        return bad(text, example, "A size is a number, then K, M, G or T.");
     }
   }
   const double units = bytes / one;

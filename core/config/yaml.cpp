@@ -97,8 +97,8 @@ class builder final : public YAML::EventHandler {
     refuse_anchor(mark, anchor);
     if (tag != "?" && tag != "!" && !tag.empty()) refuse_tag(mark, tag);
     if (stack_.size() >= static_cast<std::size_t>(max_yaml_depth)) {
-      refuse(at(line_of(mark)), "yaml_too_large",
-             "is nested deeper than " + std::to_string(max_yaml_depth) + " levels", "Make the document flatter.");
+      refuse(at(line_of(mark)), "yaml_too_large", "is nested deeper than " + std::to_string(max_yaml_depth) + " levels",
+             "Make the document flatter.");
     }
     frame f;
     f.node.what = what;
@@ -191,10 +191,14 @@ const yaml_node* yaml_node::find(std::string_view name) const noexcept {
 
 std::string yaml_node::describe() const {
   switch (what) {
-    case kind::null: return "nothing";
-    case kind::sequence: return "a list";
-    case kind::mapping: return "a mapping";
-    default: break;
+    case kind::null:
+      return "nothing";
+    case kind::sequence:
+      return "a list";
+    case kind::mapping:
+      return "a mapping";
+    default:
+      break;
   }
   const std::string shown = text.size() > 60 ? text.substr(0, 57) + "..." : text;
   const json value = to_json(*this);
@@ -212,8 +216,7 @@ result<yaml_node> parse_yaml(std::string_view text, std::string_view name) {
   }
   if (const int line = first_bad_line(text); line != 0) {
     return fail(errc::invalid_argument, "malformed_yaml",
-                file + ":" + std::to_string(line) + ": found a byte that is not UTF-8 text",
-                "Save the file as UTF-8.");
+                file + ":" + std::to_string(line) + ": found a byte that is not UTF-8 text", "Save the file as UTF-8.");
   }
   try {
     std::istringstream in{std::string(text)};

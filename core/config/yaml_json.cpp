@@ -44,9 +44,12 @@ json number_of(std::string_view text) {
 std::string escape_pointer(std::string_view name) {
   std::string out;
   for (const char c : name) {
-    if (c == '~') out += "~0";
-    else if (c == '/') out += "~1";
-    else out += c;
+    if (c == '~')
+      out += "~0";
+    else if (c == '/')
+      out += "~1";
+    else
+      out += c;
   }
   return out;
 }
@@ -70,8 +73,10 @@ json convert(const yaml_node& node, const std::string& path, std::map<std::strin
       }
       return out;
     }
-    case yaml_node::kind::scalar: break;
-    default: return nullptr;
+    case yaml_node::kind::scalar:
+      break;
+    default:
+      return nullptr;
   }
   if (!node.plain) return node.text;
   if (node.text == "true" || node.text == "True" || node.text == "TRUE") return true;

@@ -19,11 +19,13 @@ struct compute_size {
 };
 
 // Rounded down; monotonic in `running_us`. Exact for 10^5 years of the largest sandbox (128-bit inside).
-constexpr std::int64_t compute_cost_micro(const compute_prices& p, const compute_size& s, std::int64_t running_us) noexcept {
+constexpr std::int64_t compute_cost_micro(const compute_prices& p, const compute_size& s,
+                                          std::int64_t running_us) noexcept {
   if (running_us <= 0) return 0;
   __extension__ using wide = __int128;
   // Micro-dollars per hour, times 1000·1024 to stay whole for milli-processors and MiB.
-  const wide rate = wide{s.milli_cpus} * p.cpu * 1024 + wide{s.memory_mib} * p.memory_gib * 1000 + wide{s.disk_gib} * p.disk_gib * 1000 * 1024;
+  const wide rate = wide{s.milli_cpus} * p.cpu * 1024 + wide{s.memory_mib} * p.memory_gib * 1000 +
+                    wide{s.disk_gib} * p.disk_gib * 1000 * 1024;
   return static_cast<std::int64_t>(rate * running_us / (wide{3'600'000'000} * 1000 * 1024));
 }
 

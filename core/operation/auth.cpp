@@ -14,7 +14,8 @@ constexpr std::string_view ticket_prefix = "caged_wst_";
 constexpr std::size_t most_tickets = 10'000;
 
 error refused() {
-  return fail(errc::unauthenticated, "bad_key", "the key is not known here", "Send a valid key: Authorization: Bearer caged_sk_…; `caged keys` lists them.");
+  return fail(errc::unauthenticated, "bad_key", "the key is not known here",
+              "Send a valid key: Authorization: Bearer caged_sk_…; `caged keys` lists them.");
 }
 
 key_info from_record(const record& r) {
@@ -31,7 +32,11 @@ key_info from_record(const record& r) {
 }  // namespace
 
 json to_api(const key_info& k) {
-  json j{{"id", k.id}, {"name", k.name}, {"prefix", k.prefix}, {"scope", to_string(k.granted)}, {"created_at", base::format_time(k.created_us)}};
+  json j{{"id", k.id},
+         {"name", k.name},
+         {"prefix", k.prefix},
+         {"scope", to_string(k.granted)},
+         {"created_at", base::format_time(k.created_us)}};
   j["last_used"] = k.last_used_us == 0 ? json(nullptr) : json(base::format_time(k.last_used_us));
   j["expires_at"] = k.expires_us == 0 ? json(nullptr) : json(base::format_time(k.expires_us));
   return j;
@@ -67,8 +72,12 @@ task<std::pair<std::string, key_info>> auth::create(std::string name, scope gran
   write put;
   put.kind = "key";
   put.id = k.id;
-  put.body = {{"name", k.name}, {"prefix", k.prefix}, {"scope", static_cast<int>(granted)}, {"created_us", k.created_us},
-              {"expires_us", expires_us}, {"hash", sha256_hex(secret)}};
+  put.body = {{"name", k.name},
+              {"prefix", k.prefix},
+              {"scope", static_cast<int>(granted)},
+              {"created_us", k.created_us},
+              {"expires_us", expires_us},
+              {"hash", sha256_hex(secret)}};
   batch b;
   b.writes.push_back(std::move(put));
   if (auto done = co_await records_.commit(std::move(b)); !done) co_return done.error();
@@ -78,7 +87,8 @@ task<std::pair<std::string, key_info>> auth::create(std::string name, scope gran
 
 task<caller> auth::authenticate(std::string credential) {
   if (credential.empty())
-    co_return fail(errc::unauthenticated, "key_missing", "no key was sent", "Send Authorization: Bearer caged_sk_…; the first one lies in admin.key in the data folder.");
+    co_return fail(errc::unauthenticated, "key_missing", "no key was sent",
+                   "Send Authorization: Bearer caged_sk_…; the first one lies in admin.key in the data folder.");
   // Looked up by hash: timing tells about the hash of a guess, which is worth nothing.
   const std::string hash = sha256_hex(credential);
   const auto found = by_hash_.find(hash);
@@ -86,7 +96,9 @@ task<caller> auth::authenticate(std::string credential) {
   key_info& k = found->second;
   const auto now = base::now_us();
   if (k.expires_us != 0 && now >= k.expires_us)
-    co_return fail(errc::unauthenticated, "key_expired", "the key \"" + k.name + "\" expired at " + base::format_time(k.expires_us), "Make a new one: `caged keys create`.");
+    co_return fail(errc::unauthenticated, "key_expired",
+                   "the key \"" + k.name + "\" expired at " + base::format_time(k.expires_us),
+                   "Make a new one: `caged keys create`.");
   k.last_used_us = now;
   caller who;
   who.key_id = k.id;
@@ -101,7 +113,8 @@ task<void> auth::revoke(std::string id) {
     std::size_t full = 0;
     for (const auto& [hash, other] : by_hash_) full += other.granted == scope::full;
     if (k->second.granted == scope::full && full == 1)
-      co_return fail(errc::conflict, "last_key", "this is the last key of scope full", "Make another one first: `caged keys create NAME --scope full`.");
+      co_return fail(errc::conflict, "last_key", "this is the last key of scope full",
+                     "Make another one first: `caged keys create NAME --scope full`.");
     write gone;
     gone.what = write::op::erase;
     gone.kind = "key";
@@ -113,13 +126,16 @@ task<void> auth::revoke(std::string id) {
     std::erase_if(tickets_, [&id](const auto& row) { return row.second.who.key_id == id; });
     co_return result<void>{};
   }
-  co_return fail(errc::not_found, "key_not_found", "there is no key \"" + id + "\"", "List them with `caged keys list`.", "/key_id");
+  co_return fail(errc::not_found, "key_not_found", "there is no key \"" + id + "\"",
+                 "List them with `caged keys list`.", "/key_id");
 }
 
 std::vector<key_info> auth::list() const {
   std::vector<key_info> all;
   for (const auto& [hash, k] : by_hash_) all.push_back(k);
-  std::sort(all.begin(), all.end(), [](const key_info& a, const key_info& b) { return std::tie(a.created_us, a.id) < std::tie(b.created_us, b.id); });
+  std::sort(all.begin(), all.end(), [](const key_info& a, const key_info& b) {
+    return std::tie(a.created_us, a.id) < std::tie(b.created_us, b.id);
+  });
   return all;
 }
 
@@ -133,7 +149,8 @@ auth::ticket auth::issue(const caller& who) {
   const auto now = std::chrono::steady_clock::now();
   std::erase_if(tickets_, [now](const auto& row) { return row.second.end <= now; });
   if (tickets_.size() >= most_tickets)
-    tickets_.erase(std::min_element(tickets_.begin(), tickets_.end(), [](const auto& a, const auto& b) { return a.second.end < b.second.end; }));
+    tickets_.erase(std::min_element(tickets_.begin(), tickets_.end(),
+                                    [](const auto& a, const auto& b) { return a.second.end < b.second.end; }));
   ticket t{random_hex(ticket_prefix, 24), base::now_us() + std::chrono::microseconds(ticket_life).count()};
   tickets_.emplace(sha256_hex(t.secret), waiting{who, now + ticket_life});
   return t;
@@ -148,7 +165,8 @@ result<caller> auth::redeem(const std::string& secret) {
     tickets_.erase(found);
   }
   if (good) return who;
-  return fail(errc::unauthenticated, "bad_ticket", "the ticket is not known, used already or older than 60 s", "Ask for a new one: POST /v1/auth/socket-ticket.");
+  return fail(errc::unauthenticated, "bad_ticket", "the ticket is not known, used already or older than 60 s",
+              "Ask for a new one: POST /v1/auth/socket-ticket.");
 }
 
 }  // namespace caged::operation

@@ -50,11 +50,15 @@ task<void> send_problem(std::shared_ptr<duplex> client, const error e) {
 }
 
 // One control message of the client; errors are the client's and do not end the conversation.
-task<void> obey(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> agent, std::shared_ptr<agent_process> process, json message) {
-  const std::string type = message.is_object() && message.contains("type") && message["type"].is_string() ? message["type"].get<std::string>() : "";
+task<void> obey(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> agent,
+                std::shared_ptr<agent_process> process, json message) {
+  const std::string type = message.is_object() && message.contains("type") && message["type"].is_string()
+                               ? message["type"].get<std::string>()
+                               : "";
   if (type == "stdin" || type == "input") {
     if (!message.contains("data") || !message["data"].is_string())
-      co_return fail(errc::invalid_argument, "bad_frame", type + " has no text in \"data\"", "Send {\"type\":\"" + type + "\",\"data\":\"…\"}.");
+      co_return fail(errc::invalid_argument, "bad_frame", type + " has no text in \"data\"",
+                     "Send {\"type\":\"" + type + "\",\"data\":\"…\"}.");
     co_return co_await process->write_stdin(message["data"].get<std::string>());
   }
   if (type == "stdin_close") co_return co_await process->close_stdin();
@@ -64,10 +68,12 @@ task<void> obey(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> ag
   }
   if (type == "resize") {
     const auto rows = message.value("rows", json()), cols = message.value("cols", json());
-    if (!rows.is_number_integer() || !cols.is_number_integer() || rows.get<std::int64_t>() < 1 || cols.get<std::int64_t>() < 1 ||
-        rows.get<std::int64_t>() > 4096 || cols.get<std::int64_t>() > 4096)
-      co_return fail(errc::invalid_argument, "bad_frame", "resize wants rows and cols from 1 to 4096", "Send {\"type\":\"resize\",\"rows\":24,\"cols\":80}.");
-    co_return co_await process->resize(static_cast<int>(cols.get<std::int64_t>()), static_cast<int>(rows.get<std::int64_t>()));
+    if (!rows.is_number_integer() || !cols.is_number_integer() || rows.get<std::int64_t>() < 1 ||
+        cols.get<std::int64_t>() < 1 || rows.get<std::int64_t>() > 4096 || cols.get<std::int64_t>() > 4096)
+      co_return fail(errc::invalid_argument, "bad_frame", "resize wants rows and cols from 1 to 4096",
+                     "Send {\"type\":\"resize\",\"rows\":24,\"cols\":80}.");
+    co_return co_await process->resize(static_cast<int>(cols.get<std::int64_t>()),
+                                       static_cast<int>(rows.get<std::int64_t>()));
   }
   if (type == "signal") {
     json arguments{{"id", process->id()}, {"signal", message.value("signal", json("SIGTERM"))}};
@@ -75,10 +81,12 @@ task<void> obey(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> ag
     if (!done) co_return done.error();
     co_return result<void>{};
   }
-  co_return fail(errc::invalid_argument, "bad_frame", "a frame of type \"" + type + "\" is not known", "Use stdin, stdin_close, signal, resize or ping.");
+  co_return fail(errc::invalid_argument, "bad_frame", "a frame of type \"" + type + "\" is not known",
+                 "Use stdin, stdin_close, signal, resize or ping.");
 }
 
-task<void> listen(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> agent, std::shared_ptr<agent_process> process) {
+task<void> listen(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> agent,
+                  std::shared_ptr<agent_process> process) {
   while (true) {
     auto got = co_await client->read();
     if (!got) co_return got.error();
@@ -104,7 +112,8 @@ std::string exit_text(const json& exit) {
   return to_text(told);
 }
 
-task<json> speak(std::shared_ptr<duplex> client, std::shared_ptr<agent_process> process, talk_options::output_form form) {
+task<json> speak(std::shared_ptr<duplex> client, std::shared_ptr<agent_process> process,
+                 talk_options::output_form form) {
   std::string held;  // the beginning of a character whose rest has not come yet
   while (true) {
     auto item = co_await process->next();
@@ -139,7 +148,8 @@ task<json> speak(std::shared_ptr<duplex> client, std::shared_ptr<agent_process> 
 
 }  // namespace
 
-task<json> talk(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> agent, std::shared_ptr<agent_process> process, talk_options how) {
+task<json> talk(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> agent,
+                std::shared_ptr<agent_process> process, talk_options how) {
   using namespace asio::experimental::awaitable_operators;
   if (!how.greeting.empty())
     if (auto sent = co_await send_text(client, how.greeting); !sent) co_return sent.error();

@@ -14,7 +14,8 @@ struct talk_options {
   std::string greeting;       // text frame sent first; "" = none
 };
 
-// Client frames: binary = stdin; text {"type":"stdin"|"input","data"}, {"type":"stdin_close"}, {"type":"signal","signal"},
+// Client frames: binary = stdin; text {"type":"stdin"|"input","data"}, {"type":"stdin_close"},
+// {"type":"signal","signal"},
 // {"type":"resize","rows","cols"}, {"type":"ping"} (→ pong). Output frames by form: tagged = binary, first byte 1
 // (stdout) or 2 (stderr); binary = bytes; text = {"type":"output","data"}, UTF-8 split only between characters. Ends
 // with {"type":"exit",…}. Returns the agent's exit, or null when the client left first: the process then goes on.

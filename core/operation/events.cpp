@@ -13,7 +13,8 @@ result<std::optional<std::uint64_t>> resume_point(const call& c) {
   if (c.arguments.contains("after")) return std::optional(c.arguments["after"].get<std::uint64_t>());
   if (c.resume_after.empty()) return std::optional<std::uint64_t>();
   if (c.resume_after.size() > 18 || c.resume_after.find_first_not_of("0123456789") != std::string::npos)
-    return fail(errc::invalid_argument, "bad_event_id", "Last-Event-ID \"" + c.resume_after + "\" is no event id", "Send the id of an event, or none.");
+    return fail(errc::invalid_argument, "bad_event_id", "Last-Event-ID \"" + c.resume_after + "\" is no event id",
+                "Send the id of an event, or none.");
   return std::optional(static_cast<std::uint64_t>(std::stoull(c.resume_after)));
 }
 
@@ -43,7 +44,9 @@ json log_line(const event& e) {
   if (message.empty() && e.type == "command") {
     const std::string what = d.contains("command") ? d["command"].get<std::string>() : d.value("argv", json()).dump();
     message = d.value("phase", "") + " " + what;
-    if (d.contains("exit")) message += " → " + (d["exit"]["exit_code"].is_null() ? d["exit"].value("signal", json()).dump() : d["exit"]["exit_code"].dump());
+    if (d.contains("exit"))
+      message += " → " + (d["exit"]["exit_code"].is_null() ? d["exit"].value("signal", json()).dump()
+                                                           : d["exit"]["exit_code"].dump());
   }
   if (message.empty()) message = d.dump();
   json line{{"timestamp", base::format_time(e.time_us)}, {"type", e.type}, {"message", message}};
@@ -107,11 +110,26 @@ task<json> session_of(services* s, std::shared_ptr<sandbox::live> l) {
   if (!count) co_return count.error();
   const auto now = base::now_us();
   const json shown = to_api(r, now);
-  const bool over = r.status == sandbox::state::destroyed || r.status == sandbox::state::stopped || r.status == sandbox::state::error;
-  json body{{"id", r.session_id}, {"sandbox_id", r.id}, {"persona_id", nullptr}, {"status", !over ? "active" : r.failure ? "failed" : "completed"},
-            {"agent_type", nullptr}, {"model", nullptr}, {"tokens_in", 0}, {"tokens_out", 0}, {"cost_usd", shown["total_cost"]}, {"llm_cost", shown["llm_cost"]},
-            {"compute_cost", shown["cost"]}, {"total_cost", shown["total_cost"]}, {"trust_score", nullptr}, {"event_count", *count},
-            {"duration_ms", ((over && r.stopped_us ? r.stopped_us : now) - r.created_us) / 1000}, {"started_at", base::format_time(r.created_us)}};
+  const bool over =
+      r.status == sandbox::state::destroyed || r.status == sandbox::state::stopped || r.status == sandbox::state::error;
+  json body{{"id", r.session_id},
+            {"sandbox_id", r.id},
+            {"persona_id", nullptr},
+            {"status", !over       ? "active"
+                       : r.failure ? "failed"
+                                   : "completed"},
+            {"agent_type", nullptr},
+            {"model", nullptr},
+            {"tokens_in", 0},
+            {"tokens_out", 0},
+            {"cost_usd", shown["total_cost"]},
+            {"llm_cost", shown["llm_cost"]},
+            {"compute_cost", shown["cost"]},
+            {"total_cost", shown["total_cost"]},
+            {"trust_score", nullptr},
+            {"event_count", *count},
+            {"duration_ms", ((over && r.stopped_us ? r.stopped_us : now) - r.created_us) / 1000},
+            {"started_at", base::format_time(r.created_us)}};
   body["ended_at"] = over && r.stopped_us ? json(base::format_time(r.stopped_us)) : json(nullptr);
   co_return body;
 }
@@ -136,14 +154,18 @@ task<reply> list_sessions(services* s, call c) {
     if (!one) co_return one.error();
     rows.push_back(std::move(*one));
   }
-  json pages{{"page", page}, {"per_page", per_page}, {"total", all.size()}, {"total_pages", (all.size() + per_page - 1) / per_page}};
+  json pages{{"page", page},
+             {"per_page", per_page},
+             {"total", all.size()},
+             {"total_pages", (all.size() + per_page - 1) / per_page}};
   co_return answer({{"data", std::move(rows)}, {"pagination", std::move(pages)}});
 }
 
 result<std::shared_ptr<sandbox::live>> by_session(services* s, const std::string& session) {
   for (const auto& l : s->sandboxes->all())
     if (l->rec.session_id == session) return l;
-  return fail(errc::not_found, "session_not_found", "there is no session \"" + session + "\"", "List them: GET /v1/sessions.", "/session");
+  return fail(errc::not_found, "session_not_found", "there is no session \"" + session + "\"",
+              "List them: GET /v1/sessions.", "/session");
 }
 
 task<reply> get_session(services* s, call c) {
@@ -173,8 +195,14 @@ task<reply> replay(services* s, call c) {
   if (more) rows->resize(limit);
   json events = json::array();
   for (const auto& e : *rows)
-    events.push_back({{"id", e.id}, {"session_id", e.session_id}, {"sequence", e.sequence}, {"type", e.type}, {"timestamp", base::format_time(e.time_us)},
-                      {"duration_ms", static_cast<double>(e.duration_us) / 1000.0}, {"data", e.data}, {"hash", e.hash}});
+    events.push_back({{"id", e.id},
+                      {"session_id", e.session_id},
+                      {"sequence", e.sequence},
+                      {"type", e.type},
+                      {"timestamp", base::format_time(e.time_us)},
+                      {"duration_ms", static_cast<double>(e.duration_us) / 1000.0},
+                      {"data", e.data},
+                      {"hash", e.hash}});
   json body{{"events", std::move(events)}, {"has_more", more}, {"total", *total}};
   body["next_seq"] = rows->empty() ? c.arguments.value("after_seq", std::uint64_t{0}) : rows->back().sequence;
   co_return answer(std::move(body));
@@ -202,7 +230,10 @@ task<reply> replay_summary(services* s, call c) {
     }
     if (rows->size() < 10'000) break;
   }
-  json body{{"session_id", session}, {"event_count", count}, {"duration_ms", (last - first) / 1000}, {"types", std::move(types)}};
+  json body{{"session_id", session},
+            {"event_count", count},
+            {"duration_ms", (last - first) / 1000},
+            {"types", std::move(types)}};
   body["start_time"] = count ? json(base::format_time(first)) : json(nullptr);
   body["end_time"] = count ? json(base::format_time(last)) : json(nullptr);
   co_return answer(std::move(body));
@@ -211,38 +242,75 @@ task<reply> replay_summary(services* s, call c) {
 task<reply> verify(services* s, call c) {
   auto found = co_await s->journal->verify(c.arguments["session"].get<std::string>());
   if (!found) co_return found.error();
-  json body{{"session_id", c.arguments["session"]}, {"events", found->events}, {"head", found->head}, {"intact", !found->broken}, {"broken", nullptr}};
-  if (found->broken) body["broken"] = {{"sequence", found->broken->sequence}, {"event_id", found->broken->event_id}, {"what", found->broken->what}};
+  json body{{"session_id", c.arguments["session"]},
+            {"events", found->events},
+            {"head", found->head},
+            {"intact", !found->broken},
+            {"broken", nullptr}};
+  if (found->broken)
+    body["broken"] = {
+        {"sequence", found->broken->sequence}, {"event_id", found->broken->event_id}, {"what", found->broken->what}};
   co_return answer(std::move(body));
 }
 
 }  // namespace
 
 void add_event_operations(services& s) {
-  const auto own = [&s](operation_info info, family_handler handler) { s.operations->add_own(std::move(info), "", bind(s, handler)); };
+  const auto own = [&s](operation_info info, family_handler handler) {
+    s.operations->add_own(std::move(info), "", bind(s, handler));
+  };
   const json object{{"type", "object"}};
-  const json types = list(text("Type."), "Only these types."), after{{"type", "integer"}, {"minimum", 0}, {"description", "Only events after this id; without it, only new ones."}};
+  const json types = list(text("Type."), "Only these types."),
+             after{{"type", "integer"},
+                   {"minimum", 0},
+                   {"description", "Only events after this id; without it, only new ones."}};
   const json session{{"type", "string"}, {"description", "Id of the session."}, {"minLength", 1}, {"maxLength", 64}};
-  const json box = schema::input({{"id", sandbox_id()}}, {"id"}), one = schema::input({{"session", session}}, {"session"});
+  const json box = schema::input({{"id", sandbox_id()}}, {"id"}),
+             one = schema::input({{"session", session}}, {"session"});
 
-  auto info = declare("event.follow", "GET", "/v1/events", scope::read, "Show the journal of all sandboxes: every recorded fact, and what comes", schema::input({{"after", after}, {"type", types}}), object);
+  auto info = declare("event.follow", "GET", "/v1/events", scope::read,
+                      "Show the journal of all sandboxes: every recorded fact, and what comes",
+                      schema::input({{"after", after}, {"type", types}}), object);
   info.gives = payload::items;
   own(std::move(info), follow);
-  info = declare("sandbox.events", "GET", "/v1/sandboxes/{id}/events", scope::read, "Events of a sandbox, live", schema::input({{"id", sandbox_id()}, {"after", after}, {"type", types}}, {"id"}), object);
-  info.description = "Every fact about the sandbox, in order, each with an id; Last-Event-ID or `after` resumes without a gap.";
+  info = declare("sandbox.events", "GET", "/v1/sandboxes/{id}/events", scope::read, "Events of a sandbox, live",
+                 schema::input({{"id", sandbox_id()}, {"after", after}, {"type", types}}, {"id"}), object);
+  info.description =
+      "Every fact about the sandbox, in order, each with an id; Last-Event-ID or `after` resumes without a gap.";
   info.gives = payload::items;
   own(std::move(info), follow);
-  own(declare("sandbox.logs", "GET", "/v1/sandboxes/{id}/logs", scope::read, "Show what happened to a sandbox, line by line", schema::input({{"id", sandbox_id()}, {"tail", integer("Lines; 100 by default.", 1, 10000)}}, {"id"}), list(object)), logs);
-  info = declare("sandbox.log_stream", "GET", "/v1/sandboxes/{id}/logs/stream", scope::read, "The same, live", schema::input({{"id", sandbox_id()}, {"after", after}}, {"id"}), object);
+  own(declare("sandbox.logs", "GET", "/v1/sandboxes/{id}/logs", scope::read,
+              "Show what happened to a sandbox, line by line",
+              schema::input({{"id", sandbox_id()}, {"tail", integer("Lines; 100 by default.", 1, 10000)}}, {"id"}),
+              list(object)),
+      logs);
+  info = declare("sandbox.log_stream", "GET", "/v1/sandboxes/{id}/logs/stream", scope::read, "The same, live",
+                 schema::input({{"id", sandbox_id()}, {"after", after}}, {"id"}), object);
   info.gives = payload::items;
   own(std::move(info), log_stream);
-  own(declare("sandbox.sessions", "GET", "/v1/sandboxes/{id}/sessions", scope::read, "Sessions of a sandbox", box, list(object)), sandbox_sessions);
-  own(declare("session.list", "GET", "/v1/sessions", scope::read, "Sessions, newest first", schema::input({{"page", integer("From 1.", 1, 1000000)}, {"per_page", integer("20 by default.", 1, 100)}}), object), list_sessions);
+  own(declare("sandbox.sessions", "GET", "/v1/sandboxes/{id}/sessions", scope::read, "Sessions of a sandbox", box,
+              list(object)),
+      sandbox_sessions);
+  own(declare(
+          "session.list", "GET", "/v1/sessions", scope::read, "Sessions, newest first",
+          schema::input({{"page", integer("From 1.", 1, 1000000)}, {"per_page", integer("20 by default.", 1, 100)}}),
+          object),
+      list_sessions);
   own(declare("session.get", "GET", "/v1/sessions/{session}", scope::read, "Show a session", one, object), get_session);
   own(declare("session.replay", "GET", "/v1/sessions/{session}/replay", scope::read, "A page of a session's events",
-              schema::input({{"session", session}, {"after_seq", count("Only events after this sequence.")}, {"limit", integer("100 by default.", 1, 1000)}, {"type", types}}, {"session"}), object), replay);
-  own(declare("session.replay_summary", "GET", "/v1/sessions/{session}/replay/summary", scope::read, "What a session holds, counted", one, object), replay_summary);
-  own(declare("session.verify", "GET", "/v1/sessions/{session}/verify", scope::read, "Check a session's hash chain", one, object), verify);
+              schema::input({{"session", session},
+                             {"after_seq", count("Only events after this sequence.")},
+                             {"limit", integer("100 by default.", 1, 1000)},
+                             {"type", types}},
+                            {"session"}),
+              object),
+      replay);
+  own(declare("session.replay_summary", "GET", "/v1/sessions/{session}/replay/summary", scope::read,
+              "What a session holds, counted", one, object),
+      replay_summary);
+  own(declare("session.verify", "GET", "/v1/sessions/{session}/verify", scope::read, "Check a session's hash chain",
+              one, object),
+      verify);
 }
 
 }  // namespace caged::operation

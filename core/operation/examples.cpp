@@ -13,14 +13,13 @@ constexpr const char* box = "cage-a1b2c3d4e5f6";
 constexpr const char* began = "2026-01-05T10:00:00.000000Z";
 
 json shown(const char* status) {
-  return {{"id", box}, {"name", "parser"}, {"status", status}, {"template", "host"}, {"backend", "jail"}, {"created_at", began}};
+  return {{"id", box},          {"name", "parser"},  {"status", status},
+          {"template", "host"}, {"backend", "jail"}, {"created_at", began}};
 }
 json entry(const char* name, const char* path, const char* type, int size) {
   return {{"name", name}, {"path", path}, {"type", type}, {"size", size}, {"mode", "0644"}};
 }
-json kept() {
-  return {{"id", "snap_7f3a"}, {"name", "clean"}, {"sandbox_id", box}, {"created_at", began}};
-}
+json kept() { return {{"id", "snap_7f3a"}, {"name", "clean"}, {"sandbox_id", box}, {"created_at", began}}; }
 json in(json members) {
   members["id"] = box;
   return members;
@@ -28,25 +27,41 @@ json in(json members) {
 
 table sandboxes() {
   return {
-      {"sandbox.create", {{"A repository, half a processor less than the default", {{"repo", "https://example.org/project.git"}, {"cpus", 1.5}, {"memory_mb", 1024}}, shown("running")},
-                          {"A dollar at most, paused after ten idle minutes", {{"name", "parser"}, {"budget", 1}, {"timeout", 600}}, shown("running")}}},
+      {"sandbox.create",
+       {{"A repository, half a processor less than the default",
+         {{"repo", "https://example.org/project.git"}, {"cpus", 1.5}, {"memory_mb", 1024}},
+         shown("running")},
+        {"A dollar at most, paused after ten idle minutes",
+         {{"name", "parser"}, {"budget", 1}, {"timeout", 600}},
+         shown("running")}}},
       {"sandbox.list", {{"Those that run", {{"status", "running"}}, json::array({shown("running")})}}},
       {"sandbox.get", {{"One sandbox", in({}), shown("running")}}},
       {"sandbox.update", {{"Five dollars more time", in({{"budget", 5}, {"timeout", 3600}}), shown("running")}}},
       {"sandbox.destroy", {{"End it", in({}), nullptr}}},
       {"sandbox.pause", {{"Freeze it", in({}), nullptr}}},
       {"sandbox.resume", {{"Thaw it", in({}), nullptr}}},
-      {"sandbox.changes", {{"Since its start", in({}), {{"created", {{{"path", "/workspace/out.o"}, {"size", 1240}}}}, {"modified", json::array()}, {"deleted", json::array()},
-                                                         {"counts", {{"created", 1}, {"modified", 0}, {"deleted", 0}}}}}}},
+      {"sandbox.changes",
+       {{"Since its start",
+         in({}),
+         {{"created", {{{"path", "/workspace/out.o"}, {"size", 1240}}}},
+          {"modified", json::array()},
+          {"deleted", json::array()},
+          {"counts", {{"created", 1}, {"modified", 0}, {"deleted", 0}}}}}}},
       {"sandbox.metrics", {{"Counters", in({}), {{"cpu_user_ms", 812}, {"memory_bytes", 18874368}, {"tasks", 4}}}}},
       {"sandbox.ports", {{"A development server", in({}), {{{"port", 5173}, {"protocol", "tcp"}}}}}},
-      {"git.diff", {{"Of the work tree", in({{"path", "/workspace"}}), {{"files", {{{"path", "src/a.c"}, {"status", "modified"}}}}, {"diff", "--- a/src/a.c\n+++ b/src/a.c\n"}, {"staged_diff", ""}}}}},
+      {"git.diff",
+       {{"Of the work tree",
+         in({{"path", "/workspace"}}),
+         {{"files", {{{"path", "src/a.c"}, {"status", "modified"}}}},
+          {"diff", "--- a/src/a.c\n+++ b/src/a.c\n"},
+          {"staged_diff", ""}}}}},
       {"sandbox.fork", {{"A copy to try something in", in({}), shown("running")}}},
       {"snapshot.create", {{"Before the upgrade", in({{"name", "clean"}, {"description", "tests pass"}}), kept()}}},
       {"snapshot.list", {{"Of one sandbox", in({}), json::array({kept()})}}},
       {"snapshot.get", {{"One", {{"snapshot", "snap_7f3a"}}, kept()}}},
       {"snapshot.delete", {{"Remove it", {{"snapshot", "snap_7f3a"}}, nullptr}}},
-      {"snapshot.restore", {{"Into the sandbox it came from", {{"snapshot", "snap_7f3a"}, {"target_sandbox_id", box}}, kept()}}},
+      {"snapshot.restore",
+       {{"Into the sandbox it came from", {{"snapshot", "snap_7f3a"}, {"target_sandbox_id", box}}, kept()}}},
   };
 }
 
@@ -64,13 +79,18 @@ table commands() {
     return all;
   };
   return {
-      {"sandbox.exec", {{"A pipeline", in({{"command", "ls | wc -l"}}), answer},
-                        {"A program without a shell, a minute at most", in({{"argv", {"make", "check"}}, {"cwd", "/workspace"}, {"timeout", 60}}), answer},
-                        {"In the background", in({{"command", "npm start"}, {"background", true}}), {{"process_id", "p7"}, {"pid", 41}}}}},
+      {"sandbox.exec",
+       {{"A pipeline", in({{"command", "ls | wc -l"}}), answer},
+        {"A program without a shell, a minute at most",
+         in({{"argv", {"make", "check"}}, {"cwd", "/workspace"}, {"timeout", 60}}), answer},
+        {"In the background",
+         in({{"command", "npm start"}, {"background", true}}),
+         {{"process_id", "p7"}, {"pid", 41}}}}},
       {"sandbox.exec_stream", {{"Tests, as they run", in({{"argv", {"make", "check"}}}), {{"data", "PASS parser\n"}}}}},
       {"sandbox.exec_socket", {{"The conversation's first frame holds the input of sandbox.exec", in({}), nullptr}}},
       {"sandbox.terminal", {{"A shell of 120 columns", in({{"rows", 40}, {"cols", 120}}), nullptr}}},
-      {"terminal.sessions", {{"Terminals to come back to", in({}), {{{"id", "p9"}, {"pid", 58}, {"attached", false}}}}}},
+      {"terminal.sessions",
+       {{"Terminals to come back to", in({}), {{{"id", "p9"}, {"pid", 58}, {"attached", false}}}}}},
       {"process.list", {{"What runs", in({}), json::array({process})}}},
       {"process.get", {{"One", one, process}}},
       {"process.signal", {{"Ask it to end", with({{"signal", "SIGTERM"}}), nullptr}}},
@@ -85,17 +105,36 @@ table files() {
   return {
       {"file.list", {{"Two levels", in({{"path", "/workspace"}, {"depth", 2}}), json::array({file})}}},
       {"file.stat", {{"One file", at("/workspace/src/a.c"), file}}},
-      {"file.read", {{"The first hundred bytes", in({{"path", "/workspace/src/a.c"}, {"range", "bytes=0-99"}}), nullptr}}},
-      {"file.write", {{"A note", in({{"path", "/workspace/note.txt"}, {"content", "hello\n"}}), {{"status", "ok"}, {"path", "/workspace/note.txt"}, {"size", 6}}}}},
+      {"file.read",
+       {{"The first hundred bytes", in({{"path", "/workspace/src/a.c"}, {"range", "bytes=0-99"}}), nullptr}}},
+      {"file.write",
+       {{"A note",
+         in({{"path", "/workspace/note.txt"}, {"content", "hello\n"}}),
+         {{"status", "ok"}, {"path", "/workspace/note.txt"}, {"size", 6}}}}},
       {"file.remove", {{"A folder with all in it", in({{"path", "/workspace/build"}, {"recursive", true}}), nullptr}}},
-      {"file.mkdir", {{"With its parents", in({{"path", "/workspace/a/b"}, {"parents", true}}), entry("b", "/workspace/a/b", "directory", 0)}}},
+      {"file.mkdir",
+       {{"With its parents", in({{"path", "/workspace/a/b"}, {"parents", true}}),
+         entry("b", "/workspace/a/b", "directory", 0)}}},
       {"file.move", {{"Rename", in({{"from", "/workspace/b.c"}, {"to", "/workspace/src/a.c"}}), file}}},
-      {"file.copy", {{"A folder", in({{"from", "/workspace/src"}, {"to", "/workspace/old"}, {"recursive", true}}), entry("old", "/workspace/old", "directory", 0)}}},
-      {"file.chmod", {{"Make it a program", in({{"path", "/workspace/run.sh"}, {"mode", "0755"}}), entry("run.sh", "/workspace/run.sh", "file", 40)}}},
-      {"file.symlink", {{"A link", in({{"target", "src/a.c"}, {"path", "/workspace/a.c"}}), entry("a.c", "/workspace/a.c", "symlink", 7)}}},
-      {"file.glob", {{"All sources", in({{"pattern", "src/**/*.cpp"}, {"path", "/workspace"}}), {{"matches", json::array()}, {"truncated", false}}}}},
-      {"file.search", {{"Where main is", in({{"pattern", "int main\\("}, {"path", "/workspace"}, {"glob", "*.c"}}), {{"matches", json::array()}, {"truncated", false}}}}},
-      {"file.watch", {{"Everything below", in({{"path", "/workspace"}, {"recursive", true}}), {{"path", "/workspace/a.c"}}}}},
+      {"file.copy",
+       {{"A folder", in({{"from", "/workspace/src"}, {"to", "/workspace/old"}, {"recursive", true}}),
+         entry("old", "/workspace/old", "directory", 0)}}},
+      {"file.chmod",
+       {{"Make it a program", in({{"path", "/workspace/run.sh"}, {"mode", "0755"}}),
+         entry("run.sh", "/workspace/run.sh", "file", 40)}}},
+      {"file.symlink",
+       {{"A link", in({{"target", "src/a.c"}, {"path", "/workspace/a.c"}}),
+         entry("a.c", "/workspace/a.c", "symlink", 7)}}},
+      {"file.glob",
+       {{"All sources",
+         in({{"pattern", "src/**/*.cpp"}, {"path", "/workspace"}}),
+         {{"matches", json::array()}, {"truncated", false}}}}},
+      {"file.search",
+       {{"Where main is",
+         in({{"pattern", "int main\\("}, {"path", "/workspace"}, {"glob", "*.c"}}),
+         {{"matches", json::array()}, {"truncated", false}}}}},
+      {"file.watch",
+       {{"Everything below", in({{"path", "/workspace"}, {"recursive", true}}), {{"path", "/workspace/a.c"}}}}},
   };
 }
 
@@ -110,16 +149,25 @@ table host() {
   return {
       {"event.follow", {{"Commands only, after event 1200", {{"after", 1200}, {"type", {"command"}}}, event}}},
       {"sandbox.events", {{"From the start, then live", in({}), event}}},
-      {"sandbox.logs", {{"The last twenty lines", in({{"tail", 20}}), {{{"timestamp", began}, {"type", "lifecycle"}, {"message", "running"}}}}}},
-      {"sandbox.log_stream", {{"Follow", in({}), {{"timestamp", began}, {"type", "lifecycle"}, {"message", "running"}}}}},
+      {"sandbox.logs",
+       {{"The last twenty lines",
+         in({{"tail", 20}}),
+         {{{"timestamp", began}, {"type", "lifecycle"}, {"message", "running"}}}}}},
+      {"sandbox.log_stream",
+       {{"Follow", in({}), {{"timestamp", began}, {"type", "lifecycle"}, {"message", "running"}}}}},
       {"sandbox.sessions", {{"Of one sandbox", in({}), json::array({about})}}},
       {"session.list", {{"The first fifty", {{"page", 1}, {"per_page", 50}}, json::object()}}},
       {"session.get", {{"One", session, about}}},
-      {"session.replay", {{"A hundred events after the 400th", part({{"after_seq", 400}, {"limit", 100}}), json::object()}}},
+      {"session.replay",
+       {{"A hundred events after the 400th", part({{"after_seq", 400}, {"limit", 100}}), json::object()}}},
       {"session.replay_summary", {{"Counted", session, json::object()}}},
       {"session.verify", {{"Nothing was changed", session, json::object()}}},
-      {"key.list", {{"All keys", json::object(), json::array({json{{"id", "key_1a2b"}, {"name", "ci"}, {"scope", "sandbox"}}})}}},
-      {"key.create", {{"For a build machine, a month", {{"name", "ci"}, {"scope", "sandbox"}, {"expires_in", 2592000}}, {{"key", "caged_sk_…"}, {"info", {{"id", "key_1a2b"}}}}}}},
+      {"key.list",
+       {{"All keys", json::object(), json::array({json{{"id", "key_1a2b"}, {"name", "ci"}, {"scope", "sandbox"}}})}}},
+      {"key.create",
+       {{"For a build machine, a month",
+         {{"name", "ci"}, {"scope", "sandbox"}, {"expires_in", 2592000}},
+         {{"key", "caged_sk_…"}, {"info", {{"id", "key_1a2b"}}}}}}},
       {"key.revoke", {{"End it", {{"key_id", "key_1a2b"}}, nullptr}}},
       {"account.get", {{"Who am I", json::object(), {{"name", "admin"}, {"scope", "full"}}}}},
       {"auth.ticket", {{"For a browser's WebSocket", json::object(), {{"ticket", "caged_wst_…"}, {"expires_in", 60}}}}},

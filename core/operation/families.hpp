@@ -23,14 +23,14 @@ struct services {
   std::function<result<json>(const std::string& name)> plugin_schema;
 };
 
-void add_sandbox_operations(services& s);   // create list get update destroy pause resume, changes, metrics, ports, git
-void add_exec_operations(services& s);      // exec, exec_stream, exec_socket
-void add_process_operations(services& s);   // list get signal stdin output
+void add_sandbox_operations(services& s);  // create list get update destroy pause resume, changes, metrics, ports, git
+void add_exec_operations(services& s);  // exec, exec_stream, exec_socket
+void add_process_operations(services& s);  // list get signal stdin output
 void add_terminal_operations(services& s);  // terminal socket, terminal sessions
 void add_file_operations(services& s);
-void add_event_operations(services& s);     // events, logs, sessions, replay
+void add_event_operations(services& s);  // events, logs, sessions, replay
 void add_snapshot_operations(services& s);
-void add_host_operations(services& s);      // keys, tickets, account, capabilities, doctor, templates, plugins
+void add_host_operations(services& s);  // keys, tickets, account, capabilities, doctor, templates, plugins
 
 // Declares every operation of the host. Needs `operations` and `config`; the rest is needed when one is invoked.
 void add_all_operations(services& s);
@@ -46,7 +46,8 @@ inline operation_handler bind(services& s, family_handler handler) {
 std::vector<operation_example> examples_of(std::string_view operation);
 
 // Declaration helper; flags are set on the result.
-inline operation_info declare(std::string name, std::string method, std::string path, scope needs, std::string summary, json input, json output) {
+inline operation_info declare(std::string name, std::string method, std::string path, scope needs, std::string summary,
+                              json input, json output) {
   operation_info info;
   info.name = std::move(name);
   info.method = std::move(method);

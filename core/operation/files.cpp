@@ -12,8 +12,12 @@ namespace {
 using namespace schema;
 
 json entry_schema() {
-  return output({{"name", text("Last part of the path.")}, {"path", text("Path inside.")}, {"type", text("file, directory, symlink, …")}, {"size", count("Bytes.")},
-                 {"mod_time", text("RFC 3339.")}, {"mode", text("Octal.")}});
+  return output({{"name", text("Last part of the path.")},
+                 {"path", text("Path inside.")},
+                 {"type", text("file, directory, symlink, …")},
+                 {"size", count("Bytes.")},
+                 {"mod_time", text("RFC 3339.")},
+                 {"mode", text("Octal.")}});
 }
 
 // The arguments without the sandbox's id, as the agent takes them.
@@ -29,7 +33,8 @@ result<void> read_mode(json& arguments) {
   if (mode == arguments.end() || mode->is_number()) return {};
   const auto& digits = mode->get_ref<const std::string&>();
   if (digits.empty() || digits.size() > 5 || digits.find_first_not_of("01234567") != std::string::npos)
-    return fail(errc::invalid_argument, "bad_mode", "mode \"" + digits + "\" is not octal", "Write it as in \"0644\".", "/mode");
+    return fail(errc::invalid_argument, "bad_mode", "mode \"" + digits + "\" is not octal", "Write it as in \"0644\".",
+                "/mode");
   arguments["mode"] = std::stoi(digits, nullptr, 8);
   return {};
 }
@@ -77,7 +82,9 @@ range parse_range(const std::string& text) {
   if (!text.starts_with("bytes=")) return r;
   const std::string spec = text.substr(6);
   const auto dash = spec.find('-');
-  if (dash == std::string::npos || spec.find_first_not_of("0123456789-") != std::string::npos || spec.find('-', dash + 1) != std::string::npos || spec.size() > 40 || spec == "-") return r;
+  if (dash == std::string::npos || spec.find_first_not_of("0123456789-") != std::string::npos ||
+      spec.find('-', dash + 1) != std::string::npos || spec.size() > 40 || spec == "-")
+    return r;
   const std::string a = spec.substr(0, dash), b = spec.substr(dash + 1);
   if (a.size() > 18 || b.size() > 18) return r;
   r.given = true;
@@ -139,12 +146,14 @@ task<reply> read_file(services* s, call c) {
   reply r;
   // A piece may end inside a character: only whether it holds a NUL is asked, as git does.
   r.media_type = piece->find('\0') == std::string::npos ? "text/plain; charset=utf-8" : "application/octet-stream";
-  if (r.media_type[0] == 't' && !sandbox::is_utf8(std::string_view(*piece).substr(0, piece->size() > 4 ? piece->size() - 3 : piece->size())))
+  if (r.media_type[0] == 't' &&
+      !sandbox::is_utf8(std::string_view(*piece).substr(0, piece->size() > 4 ? piece->size() - 3 : piece->size())))
     r.media_type = sandbox::is_utf8(*piece) ? r.media_type : "application/octet-stream";
   r.bytes = std::make_shared<peeked_source>(std::move(*piece), opened->bytes, at->busy);
   if (wanted.given) {
     r.status = 206;
-    r.headers.emplace_back("Content-Range", "bytes " + std::to_string(first) + "-" + std::to_string(first + length - 1) + "/" + std::to_string(total));
+    r.headers.emplace_back("Content-Range", "bytes " + std::to_string(first) + "-" +
+                                                std::to_string(first + length - 1) + "/" + std::to_string(total));
     r.headers.emplace_back("Content-Length", std::to_string(length));
   } else if (opened->head.contains("size")) {
     r.headers.emplace_back("Content-Length", std::to_string(opened->head["size"].get<std::uint64_t>()));
@@ -156,17 +165,23 @@ task<reply> read_file(services* s, call c) {
 task<reply> write_file(services* s, call c) {
   auto bytes = c.body;
   if (c.arguments.contains("content") && c.arguments.contains("content_base64"))
-    co_return fail(errc::invalid_argument, "content_twice", "both content and content_base64 are given", "Give one of them.", "/content_base64");
+    co_return fail(errc::invalid_argument, "content_twice", "both content and content_base64 are given",
+                   "Give one of them.", "/content_base64");
   if (c.arguments.contains("content")) bytes = source_of(c.arguments["content"].get<std::string>());
   if (c.arguments.contains("content_base64")) {
     auto decoded = base64_decode(c.arguments["content_base64"].get<std::string>());
-    if (!decoded) co_return fail(errc::invalid_argument, "bad_base64", "content_base64 is not base64", "Encode the bytes as base64.", "/content_base64");
+    if (!decoded)
+      co_return fail(errc::invalid_argument, "bad_base64", "content_base64 is not base64",
+                     "Encode the bytes as base64.", "/content_base64");
     bytes = source_of(std::move(*decoded));
   }
-  if (!bytes) co_return fail(errc::invalid_argument, "content_missing", "there is neither a body nor content", "Send the bytes as the body, or JSON with \"content\".", "/content");
+  if (!bytes)
+    co_return fail(errc::invalid_argument, "content_missing", "there is neither a body nor content",
+                   "Send the bytes as the body, or JSON with \"content\".", "/content");
   auto at = co_await reach(s, c.arguments["id"].get<std::string>());
   if (!at) co_return at.error();
-  json arguments{{"path", c.arguments["path"]}, {"create_parents", true}, {"append", c.arguments.value("append", false)}};
+  json arguments{
+      {"path", c.arguments["path"]}, {"create_parents", true}, {"append", c.arguments.value("append", false)}};
   if (c.arguments.contains("mode")) arguments["mode"] = c.arguments["mode"];
   if (auto ok = read_mode(arguments); !ok) co_return ok.error();
   auto done = co_await at->agent->write_file(std::move(arguments), bytes);
@@ -184,7 +199,8 @@ task<reply> remove(services* s, call c) {
 
 class held_items : public item_source {
  public:
-  held_items(std::shared_ptr<item_source> inner, std::shared_ptr<sandbox::activity> busy) : inner_(std::move(inner)), busy_(std::move(busy)) {}
+  held_items(std::shared_ptr<item_source> inner, std::shared_ptr<sandbox::activity> busy)
+      : inner_(std::move(inner)), busy_(std::move(busy)) {}
   task<std::optional<stream_item>> next() override { return inner_->next(); }
 
  private:
@@ -204,53 +220,122 @@ task<reply> watch(services* s, call c) {
   co_return r;
 }
 
-json mode_schema() { return {{"type", {"string", "integer"}}, {"description", "Octal text as in \"0644\", or the number."}}; }
+json mode_schema() {
+  return {{"type", {"string", "integer"}}, {"description", "Octal text as in \"0644\", or the number."}};
+}
 
 }  // namespace
 
 void add_file_operations(services& s) {
-  const json path{{"type", "string"}, {"description", "Path inside; relative ones start in /workspace."}, {"minLength", 1}, {"maxLength", 4096}};
+  const json path{{"type", "string"},
+                  {"description", "Path inside; relative ones start in /workspace."},
+                  {"minLength", 1},
+                  {"maxLength", 4096}};
   const json id = sandbox_id();
-  const auto own = [&s](operation_info info, const char* type, family_handler handler) { s.operations->add_own(std::move(info), type, bind(s, handler)); };
+  const auto own = [&s](operation_info info, const char* type, family_handler handler) {
+    s.operations->add_own(std::move(info), type, bind(s, handler));
+  };
   const std::string base = "/v1/sandboxes/{id}/files";
 
-  own(declare("file.list", "GET", base, scope::read, "List a folder of a sandbox", input({{"id", id}, {"path", path}, {"depth", integer("Levels; 1 by default.", 1, 64)}, {"limit", integer("Entries at most.", 1, 100000)}}, {"id"}), list(entry_schema())), "", list_folder);
-  own(declare("file.stat", "GET", base + "/stat", scope::read, "One file's or folder's facts", input({{"id", id}, {"path", path}, {"follow", flag("Of what a link points to.")}}, {"id", "path"}), entry_schema()), "", pass<"file.stat">);
+  own(declare("file.list", "GET", base, scope::read, "List a folder of a sandbox",
+              input({{"id", id},
+                     {"path", path},
+                     {"depth", integer("Levels; 1 by default.", 1, 64)},
+                     {"limit", integer("Entries at most.", 1, 100000)}},
+                    {"id"}),
+              list(entry_schema())),
+      "", list_folder);
+  own(declare("file.stat", "GET", base + "/stat", scope::read, "One file's or folder's facts",
+              input({{"id", id}, {"path", path}, {"follow", flag("Of what a link points to.")}}, {"id", "path"}),
+              entry_schema()),
+      "", pass<"file.stat">);
 
-  auto info = declare("file.read", "GET", base + "/content", scope::read, "Read a file", input({{"id", id}, {"path", path}, {"range", text("As the Range header: bytes=0-99.")}}, {"id", "path"}), {{"type", "string"}});
+  auto info =
+      declare("file.read", "GET", base + "/content", scope::read, "Read a file",
+              input({{"id", id}, {"path", path}, {"range", text("As the Range header: bytes=0-99.")}}, {"id", "path"}),
+              {{"type", "string"}});
   info.description = "The file's bytes, of any size, streamed. The Range header is honoured.";
   info.gives = payload::bytes;
   own(std::move(info), "", read_file);
 
   info = declare("file.write", "PUT", base + "/content", scope::sandbox, "Write a file",
-                 input({{"id", id}, {"path", path}, {"mode", mode_schema()}, {"append", flag("Add to the end.")}, {"content", text("Text.")}, {"content_base64", text("Bytes.")}}, {"id", "path"}),
+                 input({{"id", id},
+                        {"path", path},
+                        {"mode", mode_schema()},
+                        {"append", flag("Add to the end.")},
+                        {"content", text("Text.")},
+                        {"content_base64", text("Bytes.")}},
+                       {"id", "path"}),
                  output({{"status", text("ok")}, {"path", text("Path.")}, {"size", count("Bytes.")}}));
-  info.description = "Replaces the file in one step (or appends); parents are made. Body: JSON with `content` or `content_base64` (application/json), or the bytes as they are (any other type), of any size.";
+  info.description =
+      "Replaces the file in one step (or appends); parents are made. Body: JSON with `content` or `content_base64` "
+      "(application/json), or the bytes as they are (any other type), of any size.";
   info.takes = payload::bytes;
   info.idempotent = true;
   info.destructive = true;
   own(std::move(info), "file_op", write_file);
 
-  info = declare("file.remove", "DELETE", base, scope::sandbox, "Remove a file or folder", input({{"id", id}, {"path", path}, {"recursive", flag("A folder with what is in it.")}}, {"id", "path"}), nothing());
+  info =
+      declare("file.remove", "DELETE", base, scope::sandbox, "Remove a file or folder",
+              input({{"id", id}, {"path", path}, {"recursive", flag("A folder with what is in it.")}}, {"id", "path"}),
+              nothing());
   info.success = 204;
   info.destructive = true;
   own(std::move(info), "file_op", remove);
-  own(declare("file.mkdir", "POST", base + "/mkdir", scope::sandbox, "Make a folder", input({{"id", id}, {"path", path}, {"parents", flag("Make parents; an existing folder is fine.")}, {"mode", mode_schema()}}, {"id", "path"}), entry_schema()), "file_op", pass<"file.mkdir">);
-  info = declare("file.move", "POST", base + "/move", scope::sandbox, "Move or rename", input({{"id", id}, {"from", path}, {"to", path}, {"overwrite", flag("Replace what is there.")}}, {"id", "from", "to"}), entry_schema());
+  own(declare("file.mkdir", "POST", base + "/mkdir", scope::sandbox, "Make a folder",
+              input({{"id", id},
+                     {"path", path},
+                     {"parents", flag("Make parents; an existing folder is fine.")},
+                     {"mode", mode_schema()}},
+                    {"id", "path"}),
+              entry_schema()),
+      "file_op", pass<"file.mkdir">);
+  info = declare("file.move", "POST", base + "/move", scope::sandbox, "Move or rename",
+                 input({{"id", id}, {"from", path}, {"to", path}, {"overwrite", flag("Replace what is there.")}},
+                       {"id", "from", "to"}),
+                 entry_schema());
   info.destructive = true;
   own(std::move(info), "file_op", pass<"file.move">);
-  own(declare("file.copy", "POST", base + "/copy", scope::sandbox, "Copy", input({{"id", id}, {"from", path}, {"to", path}, {"recursive", flag("A folder with what is in it.")}, {"overwrite", flag("Replace what is there.")}}, {"id", "from", "to"}), entry_schema()), "file_op", pass<"file.copy">);
-  own(declare("file.chmod", "POST", base + "/chmod", scope::sandbox, "Change a mode", input({{"id", id}, {"path", path}, {"mode", mode_schema()}}, {"id", "path", "mode"}), entry_schema()), "file_op", pass<"file.chmod">);
-  own(declare("file.symlink", "POST", base + "/symlink", scope::sandbox, "Make a symbolic link", input({{"id", id}, {"target", text("What it points to.")}, {"path", path}}, {"id", "target", "path"}), entry_schema()), "file_op", pass<"file.symlink">);
+  own(declare("file.copy", "POST", base + "/copy", scope::sandbox, "Copy",
+              input({{"id", id},
+                     {"from", path},
+                     {"to", path},
+                     {"recursive", flag("A folder with what is in it.")},
+                     {"overwrite", flag("Replace what is there.")}},
+                    {"id", "from", "to"}),
+              entry_schema()),
+      "file_op", pass<"file.copy">);
+  own(declare("file.chmod", "POST", base + "/chmod", scope::sandbox, "Change a mode",
+              input({{"id", id}, {"path", path}, {"mode", mode_schema()}}, {"id", "path", "mode"}), entry_schema()),
+      "file_op", pass<"file.chmod">);
+  own(declare("file.symlink", "POST", base + "/symlink", scope::sandbox, "Make a symbolic link",
+              input({{"id", id}, {"target", text("What it points to.")}, {"path", path}}, {"id", "target", "path"}),
+              entry_schema()),
+      "file_op", pass<"file.symlink">);
 
   const json matches = output({{"matches", list(json::object())}, {"truncated", flag("There is more than `limit`.")}});
-  info = declare("file.glob", "POST", base + "/glob", scope::read, "Find files by name", input({{"id", id}, {"pattern", text("As in src/**/*.cpp.")}, {"path", path}, {"limit", integer("Matches at most.", 1, 10000)}}, {"id", "pattern"}), matches);
+  info = declare("file.glob", "POST", base + "/glob", scope::read, "Find files by name",
+                 input({{"id", id},
+                        {"pattern", text("As in src/**/*.cpp.")},
+                        {"path", path},
+                        {"limit", integer("Matches at most.", 1, 10000)}},
+                       {"id", "pattern"}),
+                 matches);
   own(std::move(info), "", pass<"file.glob">);
   info = declare("file.search", "POST", base + "/search", scope::read, "Find text in files",
-                 input({{"id", id}, {"pattern", text("Regular expression, RE2 syntax.")}, {"path", path}, {"glob", text("Only in files whose path matches.")}, {"ignore_case", flag("Upper and lower alike.")},
-                        {"limit", integer("Matches at most.", 1, 10000)}, {"context", integer("Lines around each.", 0, 20)}}, {"id", "pattern"}), matches);
+                 input({{"id", id},
+                        {"pattern", text("Regular expression, RE2 syntax.")},
+                        {"path", path},
+                        {"glob", text("Only in files whose path matches.")},
+                        {"ignore_case", flag("Upper and lower alike.")},
+                        {"limit", integer("Matches at most.", 1, 10000)},
+                        {"context", integer("Lines around each.", 0, 20)}},
+                       {"id", "pattern"}),
+                 matches);
   own(std::move(info), "", pass<"file.search">);
-  info = declare("file.watch", "GET", base + "/watch", scope::read, "Changes of files as they happen", input({{"id", id}, {"path", path}, {"recursive", flag("Below it, too; true by default.")}}, {"id"}), {{"type", "object"}});
+  info = declare("file.watch", "GET", base + "/watch", scope::read, "Changes of files as they happen",
+                 input({{"id", id}, {"path", path}, {"recursive", flag("Below it, too; true by default.")}}, {"id"}),
+                 {{"type", "object"}});
   info.gives = payload::items;
   own(std::move(info), "", watch);
 }

@@ -45,7 +45,9 @@ task<reply> write_stdin(services* s, call c) {
   std::string bytes = c.arguments.value("data", "");
   if (c.arguments.contains("data_base64")) {
     auto decoded = base64_decode(c.arguments["data_base64"].get<std::string>());
-    if (!decoded) co_return fail(errc::invalid_argument, "bad_base64", "data_base64 is not base64", "Encode the bytes as base64.", "/data_base64");
+    if (!decoded)
+      co_return fail(errc::invalid_argument, "bad_base64", "data_base64 is not base64", "Encode the bytes as base64.",
+                     "/data_base64");
     bytes = std::move(*decoded);
   }
   auto at = co_await reach(s, c.arguments["id"].get<std::string>());
@@ -74,31 +76,58 @@ task<reply> output(services* s, call c) {
 
 // The environment stays out: it may hold what was given to this process in confidence.
 json process_to_api(const json& row) {
-  json shown{{"process_id", row.value("id", "")}, {"pid", row.value("pid", 0)}, {"argv", row.value("argv", json::array())}, {"cwd", row.value("cwd", "")},
-             {"tty", row.value("kind", "") == "pty"}, {"running", row.value("running", false)}, {"attached", row.value("readers", 0)},
-             {"output_bytes", row.value("output_bytes", 0)}, {"dropped_bytes", row.value("dropped_bytes", 0)}};
+  json shown{{"process_id", row.value("id", "")},
+             {"pid", row.value("pid", 0)},
+             {"argv", row.value("argv", json::array())},
+             {"cwd", row.value("cwd", "")},
+             {"tty", row.value("kind", "") == "pty"},
+             {"running", row.value("running", false)},
+             {"attached", row.value("readers", 0)},
+             {"output_bytes", row.value("output_bytes", 0)},
+             {"dropped_bytes", row.value("dropped_bytes", 0)}};
   shown["started_at"] = base::format_time(row.value("started_unix_ms", std::int64_t{0}) * 1000);
   shown["exit"] = row.contains("exit") ? sandbox::exit_body(row["exit"]) : json(nullptr);
   return shown;
 }
 
 void add_process_operations(services& s) {
-  const json process{{"type", "string"}, {"description", "The process_id that exec answered."}, {"minLength", 1}, {"maxLength", 128}};
+  const json process{
+      {"type", "string"}, {"description", "The process_id that exec answered."}, {"minLength", 1}, {"maxLength", 128}};
   const json one = schema::input({{"id", sandbox_id()}, {"process", process}}, {"id", "process"});
-  const auto own = [&s](operation_info info, const char* type, family_handler handler) { s.operations->add_own(std::move(info), type, bind(s, handler)); };
+  const auto own = [&s](operation_info info, const char* type, family_handler handler) {
+    s.operations->add_own(std::move(info), type, bind(s, handler));
+  };
 
-  own(declare("process.list", "GET", "/v1/sandboxes/{id}/processes", scope::read, "List the processes started in a sandbox", schema::input({{"id", sandbox_id()}}, {"id"}), list({{"type", "object"}})), "", list_all);
-  own(declare("process.get", "GET", "/v1/sandboxes/{id}/processes/{process}", scope::read, "One process", one, {{"type", "object"}}), "", get);
+  own(declare("process.list", "GET", "/v1/sandboxes/{id}/processes", scope::read,
+              "List the processes started in a sandbox", schema::input({{"id", sandbox_id()}}, {"id"}),
+              list({{"type", "object"}})),
+      "", list_all);
+  own(declare("process.get", "GET", "/v1/sandboxes/{id}/processes/{process}", scope::read, "One process", one,
+              {{"type", "object"}}),
+      "", get);
 
-  auto info = declare("process.signal", "POST", "/v1/sandboxes/{id}/processes/{process}/signal", scope::sandbox, "Send a signal to a process; SIGKILL ends its whole tree",
-                      schema::input({{"id", sandbox_id()}, {"process", process}, {"signal", text("Name, as in SIGTERM (the default).")}}, {"id", "process"}), nothing());
+  auto info =
+      declare("process.signal", "POST", "/v1/sandboxes/{id}/processes/{process}/signal", scope::sandbox,
+              "Send a signal to a process; SIGKILL ends its whole tree",
+              schema::input(
+                  {{"id", sandbox_id()}, {"process", process}, {"signal", text("Name, as in SIGTERM (the default).")}},
+                  {"id", "process"}),
+              nothing());
   info.success = 204;
   own(std::move(info), "command", signal);
-  info = declare("process.stdin", "POST", "/v1/sandboxes/{id}/processes/{process}/stdin", scope::sandbox, "Write to a process's standard input",
-                 schema::input({{"id", sandbox_id()}, {"process", process}, {"data", text("Text.")}, {"data_base64", text("Bytes.")}, {"close", flag("Then close it.")}}, {"id", "process"}), nothing());
+  info = declare("process.stdin", "POST", "/v1/sandboxes/{id}/processes/{process}/stdin", scope::sandbox,
+                 "Write to a process's standard input",
+                 schema::input({{"id", sandbox_id()},
+                                {"process", process},
+                                {"data", text("Text.")},
+                                {"data_base64", text("Bytes.")},
+                                {"close", flag("Then close it.")}},
+                               {"id", "process"}),
+                 nothing());
   info.success = 204;
   own(std::move(info), "command", write_stdin);
-  info = declare("process.output", "GET", "/v1/sandboxes/{id}/processes/{process}/output", scope::read, "A process's kept output, then what comes", one, {{"type", "object"}});
+  info = declare("process.output", "GET", "/v1/sandboxes/{id}/processes/{process}/output", scope::read,
+                 "A process's kept output, then what comes", one, {{"type", "object"}});
   info.gives = payload::items;
   own(std::move(info), "", output);
 }

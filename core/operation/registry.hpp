@@ -50,7 +50,8 @@ class registry : public operations {
   };
   result<void> insert(operation_info info, std::string event_type, operation_handler handler);
   result<void> admit(const entry& e, const call& c) const;
-  task<void> record(const entry& e, const json& arguments, const caller& who, const std::string& transport, const error* refusal);
+  task<void> record(const entry& e, const json& arguments, const caller& who, const std::string& transport,
+                    const error* refusal);
 
   parts parts_;
   gate gate_;

@@ -15,42 +15,78 @@ constexpr auto patience = std::chrono::milliseconds(800);
 constexpr auto whole_setup = std::chrono::minutes(20);
 
 json sandbox_schema() {
-  return output({{"id", text("Id.")}, {"name", text("Name given, else the id.")},
+  return output({{"id", text("Id.")},
+                 {"name", text("Name given, else the id.")},
                  {"status", one_of("State.", {"pending", "running", "paused", "stopped", "error", "destroyed"})},
-                 {"template", text("Template it was made of.")}, {"backend", text("Backend that runs it.")},
-                 {"cpus", number("Processors.")}, {"memory_mb", count("MiB of memory.")}, {"disk_gb", count("GiB of disk.")},
-                 {"network_mode", text("full, allowlist or none.")}, {"allowlist", list(text("Host."))},
-                 {"repo_url", text_or_null("Repository.")}, {"repo_branch", text_or_null("Branch.")}, {"repo_commit", text_or_null("Commit checked out.")},
-                 {"repo_subdir", text_or_null("Part of it.")}, {"init_script", text_or_null("Script run after the clone.")},
-                 {"packages", list(text("Package."), "Packages that must be there.")}, {"agents", list(text("Agent."), "Agents that must be there.")}, {"env", text_map("Environment.")},
-                 {"metadata", text_map("Labels.")}, {"timeout", count("Idle seconds until it is paused.")},
-                 {"budget", {{"type", {"number", "null"}}, {"description", "US dollars."}}}, {"created_at", text("RFC 3339.")},
-                 {"started_at", text_or_null("RFC 3339.")}, {"stopped_at", text_or_null("RFC 3339.")}, {"ended_reason", text_or_null("Why it ended.")},
-                 {"error", {{"type", {"object", "null"}}}}, {"session_id", text("Session of its events.")}, {"cost", number("US dollars, compute.")},
-                 {"llm_cost", number("US dollars, models.")}, {"total_cost", number("US dollars.")},
-                 {"walls", list(text("Wall."))}, {"missing_walls", list(text("Wall accepted as missing."))}});
+                 {"template", text("Template it was made of.")},
+                 {"backend", text("Backend that runs it.")},
+                 {"cpus", number("Processors.")},
+                 {"memory_mb", count("MiB of memory.")},
+                 {"disk_gb", count("GiB of disk.")},
+                 {"network_mode", text("full, allowlist or none.")},
+                 {"allowlist", list(text("Host."))},
+                 {"repo_url", text_or_null("Repository.")},
+                 {"repo_branch", text_or_null("Branch.")},
+                 {"repo_commit", text_or_null("Commit checked out.")},
+                 {"repo_subdir", text_or_null("Part of it.")},
+                 {"init_script", text_or_null("Script run after the clone.")},
+                 {"packages", list(text("Package."), "Packages that must be there.")},
+                 {"agents", list(text("Agent."), "Agents that must be there.")},
+                 {"env", text_map("Environment.")},
+                 {"metadata", text_map("Labels.")},
+                 {"timeout", count("Idle seconds until it is paused.")},
+                 {"budget", {{"type", {"number", "null"}}, {"description", "US dollars."}}},
+                 {"created_at", text("RFC 3339.")},
+                 {"started_at", text_or_null("RFC 3339.")},
+                 {"stopped_at", text_or_null("RFC 3339.")},
+                 {"ended_reason", text_or_null("Why it ended.")},
+                 {"error", {{"type", {"object", "null"}}}},
+                 {"session_id", text("Session of its events.")},
+                 {"cost", number("US dollars, compute.")},
+                 {"llm_cost", number("US dollars, models.")},
+                 {"total_cost", number("US dollars.")},
+                 {"walls", list(text("Wall."))},
+                 {"missing_walls", list(text("Wall accepted as missing."))}});
 }
 
 json amount(const char* about, const config::amount_range& range, const char* type) {
-  return {{"type", type}, {"description", std::string(about) + " 0 or absent: the server's default."},
+  return {{"type", type},
+          {"description", std::string(about) + " 0 or absent: the server's default."},
           {"anyOf", {{{"const", 0}}, {{"minimum", range.min}, {"maximum", range.max}}}}};
 }
 
 json create_schema(const config::host_config& host) {
   const auto& l = host.limits;
-  json s = input({{"name", text("Name for people.")}, {"template", text("Template; absent: the server's default.")},
-                  {"backend", text("Backend, or auto.")}, {"cpus", amount("Processors.", l.cpus, "number")},
-                  {"memory_mb", amount("MiB of memory.", l.memory_mb, "integer")}, {"disk_gb", amount("GiB of disk.", l.disk_gb, "integer")},
-                  {"network_mode", one_of("What it may reach.", {"full", "allowlist", "none"})}, {"allowlist", list(text("Host."), "Hosts it may reach.")},
-                  {"repo", text("Repository to put into /workspace: URL, or a path on the server.")}, {"repo_token", text("Token for a private repository.")},
-                  {"repo_branch", text("Branch.")}, {"repo_commit", text("Commit.")}, {"repo_subdir", text("Folder of it that becomes /workspace.")},
-                  {"init_script", text("Shell text run in /workspace after the clone.")}, {"secrets", list(text("Name of a secret."), "Secrets of the server's store to put into the environment.")},
-                  {"env", text_map("Environment of every process.")}, {"packages", list(text("Package."), "Packages that must be there.")}, {"agents", list(text("Agent."), "Agents that must be there.")},
-                  {"policies", list(text("Policy."), "Policies to hold it to.")}, {"metadata", text_map("Labels.")},
-                  {"budget", {{"type", "number"}, {"minimum", 0}, {"description", "US dollars; at 100 % the sandbox is destroyed."}}},
-                  {"timeout", {{"type", "number"}, {"minimum", 0}, {"description", "Idle seconds until it is paused; clamped to the server's limit."}}},
-                  {"persona_id", text("Not on a self-hosted server.")}, {"harness_id", text("Not on a self-hosted server.")},
-                  {"wait", flag("Answer only when it runs or has failed.")}});
+  json s =
+      input({{"name", text("Name for people.")},
+             {"template", text("Template; absent: the server's default.")},
+             {"backend", text("Backend, or auto.")},
+             {"cpus", amount("Processors.", l.cpus, "number")},
+             {"memory_mb", amount("MiB of memory.", l.memory_mb, "integer")},
+             {"disk_gb", amount("GiB of disk.", l.disk_gb, "integer")},
+             {"network_mode", one_of("What it may reach.", {"full", "allowlist", "none"})},
+             {"allowlist", list(text("Host."), "Hosts it may reach.")},
+             {"repo", text("Repository to put into /workspace: URL, or a path on the server.")},
+             {"repo_token", text("Token for a private repository.")},
+             {"repo_branch", text("Branch.")},
+             {"repo_commit", text("Commit.")},
+             {"repo_subdir", text("Folder of it that becomes /workspace.")},
+             {"init_script", text("Shell text run in /workspace after the clone.")},
+             {"secrets", list(text("Name of a secret."), "Secrets of the server's store to put into the environment.")},
+             {"env", text_map("Environment of every process.")},
+             {"packages", list(text("Package."), "Packages that must be there.")},
+             {"agents", list(text("Agent."), "Agents that must be there.")},
+             {"policies", list(text("Policy."), "Policies to hold it to.")},
+             {"metadata", text_map("Labels.")},
+             {"budget",
+              {{"type", "number"}, {"minimum", 0}, {"description", "US dollars; at 100 % the sandbox is destroyed."}}},
+             {"timeout",
+              {{"type", "number"},
+               {"minimum", 0},
+               {"description", "Idle seconds until it is paused; clamped to the server's limit."}}},
+             {"persona_id", text("Not on a self-hosted server.")},
+             {"harness_id", text("Not on a self-hosted server.")},
+             {"wait", flag("Answer only when it runs or has failed.")}});
   const json name_pattern{{"type", "string"}, {"pattern", "^[A-Za-z0-9@][A-Za-z0-9@/._+:-]*$"}, {"maxLength", 128}};
   s["properties"]["packages"]["items"] = name_pattern;
   s["properties"]["agents"]["items"] = name_pattern;
@@ -65,7 +101,8 @@ task<reply> create(services* s, call c) {
   auto made = co_await m.create(std::move(*request));
   if (!made) co_return made.error();
   const std::string id = made->id;
-  co_await m.wait_settled(id, c.arguments.value("wait", false) ? std::chrono::steady_clock::duration(whole_setup) : patience);
+  co_await m.wait_settled(
+      id, c.arguments.value("wait", false) ? std::chrono::steady_clock::duration(whole_setup) : patience);
   auto now = m.find(id);
   if (!now) co_return now.error();
   // Setting up failed while the caller waited: that is the answer, and the record stays to be looked at.
@@ -125,12 +162,15 @@ task<reply> changes(services* s, call c) {
   if (!rows) co_return rows.error();
   json body{{"created", json::array()}, {"modified", json::array()}, {"deleted", json::array()}};
   for (const auto& row : *rows) {
-    const char* kind = row.what == box_change::kind::created ? "created" : row.what == box_change::kind::modified ? "modified" : "deleted";
+    const char* kind = row.what == box_change::kind::created    ? "created"
+                       : row.what == box_change::kind::modified ? "modified"
+                                                                : "deleted";
     json entry{{"path", sandbox::to_utf8(row.path)}};
     if (row.what != box_change::kind::deleted) entry["size"] = row.size;
     body[kind].push_back(std::move(entry));
   }
-  body["counts"] = {{"created", body["created"].size()}, {"modified", body["modified"].size()}, {"deleted", body["deleted"].size()}};
+  body["counts"] = {
+      {"created", body["created"].size()}, {"modified", body["modified"].size()}, {"deleted", body["deleted"].size()}};
   co_return answer(std::move(body));
 }
 
@@ -175,24 +215,33 @@ task<reply> ports(services* s, call c) {
   json rows = json::array();
   for (const int port : open) {
     const auto seen = at->box->ports.try_emplace(port, base::now_us()).first->second;
-    rows.push_back({{"port", port}, {"protocol", web.contains(port) ? "http" : "tcp"}, {"preview_url", nullptr}, {"protected", false}, {"detected_at", base::format_time(seen)}});
+    rows.push_back({{"port", port},
+                    {"protocol", web.contains(port) ? "http" : "tcp"},
+                    {"preview_url", nullptr},
+                    {"protected", false},
+                    {"detected_at", base::format_time(seen)}});
   }
   std::erase_if(at->box->ports, [&open](const auto& row) { return !open.contains(row.first); });
   co_return answer(std::move(rows));
 }
 
-task<std::string> git_in_box(std::shared_ptr<sandbox::agent_client> agent, std::string path, std::vector<std::string> arguments) {
+task<std::string> git_in_box(std::shared_ptr<sandbox::agent_client> agent, std::string path,
+                             std::vector<std::string> arguments) {
   std::vector<std::string> argv{"git"};
-  for (const char* word : {"-c", "core.fsmonitor=false", "-c", "safe.directory=*", "-c", "core.pager=cat"}) argv.emplace_back(word);
+  for (const char* word : {"-c", "core.fsmonitor=false", "-c", "safe.directory=*", "-c", "core.pager=cat"})
+    argv.emplace_back(word);
   argv.insert(argv.end(), arguments.begin(), arguments.end());
   sandbox::exec_request want;
-  want.arguments = {{"argv", argv}, {"cwd", path}, {"env", {{"GIT_TERMINAL_PROMPT", "0"}, {"GIT_OPTIONAL_LOCKS", "0"}}}};
+  want.arguments = {
+      {"argv", argv}, {"cwd", path}, {"env", {{"GIT_TERMINAL_PROMPT", "0"}, {"GIT_OPTIONAL_LOCKS", "0"}}}};
   want.limit = std::chrono::seconds(60);
   want.keep = 4 * 1024 * 1024;
   auto done = co_await sandbox::exec_buffered(agent, std::move(want));
   if (!done) co_return done.error();
   if (done->exit.value("exit_code", json(-1)) != json(0))
-    co_return fail(errc::conflict, "git_failed", "git failed in " + path + ": " + sandbox::to_utf8(done->err.substr(0, 1000)), "Name a folder inside a git work tree.", "/path");
+    co_return fail(errc::conflict, "git_failed",
+                   "git failed in " + path + ": " + sandbox::to_utf8(done->err.substr(0, 1000)),
+                   "Name a folder inside a git work tree.", "/path");
   co_return std::move(done->out);
 }
 
@@ -206,7 +255,10 @@ json status_rows(const std::string& porcelain) {
     if (entry.size() < 4) continue;
     const char x = entry[0], y = entry[1];
     if (x == 'R' || x == 'C') at = porcelain.find('\0', at) + 1;  // the old name follows
-    const char* status = x == '?' ? "untracked" : (x == 'A' || y == 'A') ? "added" : (x == 'D' || y == 'D') ? "deleted" : "modified";
+    const char* status = x == '?'                 ? "untracked"
+                         : (x == 'A' || y == 'A') ? "added"
+                         : (x == 'D' || y == 'D') ? "deleted"
+                                                  : "modified";
     rows.push_back({{"path", sandbox::to_utf8(entry.substr(3))}, {"status", status}});
   }
   return rows;
@@ -225,7 +277,8 @@ task<reply> git_diff(services* s, call c) {
   words.emplace_back("--cached");
   auto staged = co_await git_in_box(at->agent, path, std::move(words));
   if (!staged) co_return staged.error();
-  json body{{"files", status_rows(*status)}, {"diff", sandbox::to_utf8(*diff)}, {"staged_diff", sandbox::to_utf8(*staged)}};
+  json body{
+      {"files", status_rows(*status)}, {"diff", sandbox::to_utf8(*diff)}, {"staged_diff", sandbox::to_utf8(*staged)}};
   co_return answer(std::move(body));
 }
 
@@ -249,47 +302,79 @@ task<reached> reach(services* s, std::string id) {
 
 void add_sandbox_operations(services& s) {
   const json only_id = input({{"id", sandbox_id()}}, {"id"});
-  auto info = declare("sandbox.create", "POST", "/v1/sandboxes", scope::sandbox, "Make a sandbox", create_schema(*s.config), sandbox_schema());
-  info.description = "Makes a sandbox and sets it up: repository into /workspace, software checked, init script run. Answers when it runs, or "
-                     "after 0.8 s with status `pending` unless `wait` is true. A set-up that failed meanwhile is the answer's error.";
+  auto info = declare("sandbox.create", "POST", "/v1/sandboxes", scope::sandbox, "Make a sandbox",
+                      create_schema(*s.config), sandbox_schema());
+  info.description =
+      "Makes a sandbox and sets it up: repository into /workspace, software checked, init script run. Answers when it "
+      "runs, or "
+      "after 0.8 s with status `pending` unless `wait` is true. A set-up that failed meanwhile is the answer's error.";
   info.success = 201;
   add(s, std::move(info), "", create);
 
   info = declare("sandbox.list", "GET", "/v1/sandboxes", scope::read, "List sandboxes",
-                 input({{"status", one_of("Only those in this state.", {"pending", "running", "paused", "stopped", "error", "destroyed"})}}), list(sandbox_schema()));
+                 input({{"status", one_of("Only those in this state.",
+                                          {"pending", "running", "paused", "stopped", "error", "destroyed"})}}),
+                 list(sandbox_schema()));
   info.description = "Lists sandboxes, oldest first. Without `status`, all but destroyed ones.";
   add(s, std::move(info), "", list_all);
 
-  add(s, declare("sandbox.get", "GET", "/v1/sandboxes/{id}", scope::read, "Show one sandbox: state, resources, cost, budget", only_id, sandbox_schema()), "", get);
+  add(s,
+      declare("sandbox.get", "GET", "/v1/sandboxes/{id}", scope::read,
+              "Show one sandbox: state, resources, cost, budget", only_id, sandbox_schema()),
+      "", get);
 
   const json budget{{"type", {"number", "null"}}, {"minimum", 0}, {"description", "US dollars; null: none."}};
-  info = declare("sandbox.update", "PATCH", "/v1/sandboxes/{id}", scope::sandbox, "Change a sandbox's name, idle time, budget or labels",
-                 input({{"id", sandbox_id()}, {"name", text("Name.")}, {"timeout", {{"type", "number"}, {"minimum", 1}, {"description", "Idle seconds."}}},
-                        {"budget", budget}, {"metadata", text_map("Labels; replaces all.")}}, {"id"}), sandbox_schema());
+  info = declare("sandbox.update", "PATCH", "/v1/sandboxes/{id}", scope::sandbox,
+                 "Change a sandbox's name, idle time, budget or labels",
+                 input({{"id", sandbox_id()},
+                        {"name", text("Name.")},
+                        {"timeout", {{"type", "number"}, {"minimum", 1}, {"description", "Idle seconds."}}},
+                        {"budget", budget},
+                        {"metadata", text_map("Labels; replaces all.")}},
+                       {"id"}),
+                 sandbox_schema());
   info.idempotent = true;
   add(s, std::move(info), "", update);
 
-  info = declare("sandbox.destroy", "DELETE", "/v1/sandboxes/{id}", scope::sandbox, "Destroy a sandbox and everything in it", only_id, nothing());
+  info = declare("sandbox.destroy", "DELETE", "/v1/sandboxes/{id}", scope::sandbox,
+                 "Destroy a sandbox and everything in it", only_id, nothing());
   info.success = 204;
   info.destructive = true;
   add(s, std::move(info), "", destroy);
-  info = declare("sandbox.pause", "POST", "/v1/sandboxes/{id}/pause", scope::sandbox, "Freeze a sandbox; paused time costs nothing", only_id, nothing());
+  info = declare("sandbox.pause", "POST", "/v1/sandboxes/{id}/pause", scope::sandbox,
+                 "Freeze a sandbox; paused time costs nothing", only_id, nothing());
   info.success = 204;
   add(s, std::move(info), "", pause);
-  info = declare("sandbox.resume", "POST", "/v1/sandboxes/{id}/resume", scope::sandbox, "Thaw a paused sandbox; its processes go on where they stood", only_id, nothing());
+  info = declare("sandbox.resume", "POST", "/v1/sandboxes/{id}/resume", scope::sandbox,
+                 "Thaw a paused sandbox; its processes go on where they stood", only_id, nothing());
   info.success = 204;
   add(s, std::move(info), "", resume);
 
   const json change = list(output({{"path", text("Path inside.")}, {"size", count("Bytes.")}}));
-  info = declare("sandbox.changes", "GET", "/v1/sandboxes/{id}/changes", scope::read, "List the files created, changed and deleted, as the host saw it", only_id,
-                 output({{"created", change}, {"modified", change}, {"deleted", change}, {"counts", {{"type", "object"}}}}));
-  info.description = "What differs in the sandbox's file system since its set-up ended, seen from the host: code inside cannot forge it.";
+  info = declare(
+      "sandbox.changes", "GET", "/v1/sandboxes/{id}/changes", scope::read,
+      "List the files created, changed and deleted, as the host saw it", only_id,
+      output({{"created", change}, {"modified", change}, {"deleted", change}, {"counts", {{"type", "object"}}}}));
+  info.description =
+      "What differs in the sandbox's file system since its set-up ended, seen from the host: code inside cannot forge "
+      "it.";
   add(s, std::move(info), "", changes);
-  add(s, declare("sandbox.metrics", "GET", "/v1/sandboxes/{id}/metrics", scope::read, "Counters of a sandbox: processor, memory, tasks, disk", only_id, {{"type", "object"}}), "", metrics);
-  add(s, declare("sandbox.ports", "GET", "/v1/sandboxes/{id}/ports", scope::read, "List the ports that listen in a sandbox", only_id, list({{"type", "object"}})), "", ports);
-  add(s, declare("git.diff", "GET", "/v1/sandboxes/{id}/git/diff", scope::read, "Show what git sees as changed in a sandbox",
-                 input({{"id", sandbox_id()}, {"path", text("Folder; /workspace by default.")}}, {"id"}),
-                 output({{"files", list({{"type", "object"}})}, {"diff", text("Unified diff.")}, {"staged_diff", text("Unified diff of the index.")}})), "", git_diff);
+  add(s,
+      declare("sandbox.metrics", "GET", "/v1/sandboxes/{id}/metrics", scope::read,
+              "Counters of a sandbox: processor, memory, tasks, disk", only_id, {{"type", "object"}}),
+      "", metrics);
+  add(s,
+      declare("sandbox.ports", "GET", "/v1/sandboxes/{id}/ports", scope::read,
+              "List the ports that listen in a sandbox", only_id, list({{"type", "object"}})),
+      "", ports);
+  add(s,
+      declare("git.diff", "GET", "/v1/sandboxes/{id}/git/diff", scope::read,
+              "Show what git sees as changed in a sandbox",
+              input({{"id", sandbox_id()}, {"path", text("Folder; /workspace by default.")}}, {"id"}),
+              output({{"files", list({{"type", "object"}})},
+                      {"diff", text("Unified diff.")},
+                      {"staged_diff", text("Unified diff of the index.")}})),
+      "", git_diff);
 }
 
 }  // namespace caged::operation

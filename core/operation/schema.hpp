@@ -9,11 +9,15 @@
 namespace caged::operation::schema {
 
 inline json text(std::string about) { return {{"type", "string"}, {"description", std::move(about)}}; }
-inline json text_or_null(std::string about) { return {{"type", {"string", "null"}}, {"description", std::move(about)}}; }
+inline json text_or_null(std::string about) {
+  return {{"type", {"string", "null"}}, {"description", std::move(about)}};
+}
 inline json integer(std::string about, std::int64_t least, std::int64_t most) {
   return {{"type", "integer"}, {"description", std::move(about)}, {"minimum", least}, {"maximum", most}};
 }
-inline json count(std::string about) { return {{"type", "integer"}, {"description", std::move(about)}, {"minimum", 0}}; }
+inline json count(std::string about) {
+  return {{"type", "integer"}, {"description", std::move(about)}, {"minimum", 0}};
+}
 inline json number(std::string about) { return {{"type", "number"}, {"description", std::move(about)}}; }
 inline json flag(std::string about) { return {{"type", "boolean"}, {"description", std::move(about)}}; }
 inline json one_of(std::string about, std::vector<std::string> words) {
@@ -47,7 +51,10 @@ inline json output(members properties) {
 inline json nothing() { return {{"type", "null"}}; }
 
 inline json sandbox_id() {
-  return {{"type", "string"}, {"description", "Id of the sandbox, as in \"cage-a1b2c3d4e5f6\"."}, {"minLength", 1}, {"maxLength", 64}};
+  return {{"type", "string"},
+          {"description", "Id of the sandbox, as in \"cage-a1b2c3d4e5f6\"."},
+          {"minLength", 1},
+          {"maxLength", 64}};
 }
 
 }  // namespace caged::operation::schema

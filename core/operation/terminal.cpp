@@ -13,12 +13,18 @@ task<std::shared_ptr<sandbox::agent_process>> open_or_attach(services* s, reache
     auto process = co_await at.agent->attach(a["session"].get<std::string>());
     if (!process) co_return process.error();
     auto handle = *process;
-    if (a.contains("cols") && a.contains("rows")) (void)co_await handle->resize(a["cols"].get<int>(), a["rows"].get<int>());
+    if (a.contains("cols") && a.contains("rows"))
+      (void)co_await handle->resize(a["cols"].get<int>(), a["rows"].get<int>());
     co_return handle;
   }
-  json arguments{{"cols", a.value("cols", 80)}, {"rows", a.value("rows", 24)}, {"cwd", a.value("cwd", "/workspace")}, {"term", a.value("term", "xterm-256color")}};
-  if (a.contains("command")) arguments["command"] = a["command"];
-  else arguments["argv"] = {"/bin/sh", "-c", "[ -x /bin/bash ] && exec /bin/bash -l; exec /bin/sh -l"};
+  json arguments{{"cols", a.value("cols", 80)},
+                 {"rows", a.value("rows", 24)},
+                 {"cwd", a.value("cwd", "/workspace")},
+                 {"term", a.value("term", "xterm-256color")}};
+  if (a.contains("command"))
+    arguments["command"] = a["command"];
+  else
+    arguments["argv"] = {"/bin/sh", "-c", "[ -x /bin/bash ] && exec /bin/bash -l; exec /bin/sh -l"};
   const json told = arguments;
   auto started = co_await at.agent->start("pty.start", std::move(arguments));
   if (!started) co_return started.error();
@@ -63,18 +69,31 @@ task<reply> sessions(services* s, call c) {
 }  // namespace
 
 void add_terminal_operations(services& s) {
-  auto info = declare("sandbox.terminal", "GET", "/v1/sandboxes/{id}/terminal", scope::sandbox, "A terminal over WebSocket",
-                      schema::input({{"id", sandbox_id()}, {"rows", integer("Rows; 24 by default.", 1, 4096)}, {"cols", integer("Columns; 80 by default.", 1, 4096)},
-                                     {"session", text("Attach to this terminal again: scrollback first, then live.")}, {"command", text("Instead of a login shell.")},
-                                     {"cwd", text("Working folder.")}, {"term", text("TERM; xterm-256color by default.")}, {"binary", flag("Output as binary frames.")}}, {"id"}), {{"type", "object"}});
-  info.description = "Subprotocol `terminal`. Client: {\"type\":\"input\",\"data\"}, {\"type\":\"resize\",\"rows\",\"cols\"}, {\"type\":\"ping\"}, or binary frames as raw input. "
-                     "Server: {\"type\":\"session\",\"session\"} first, then {\"type\":\"output\",\"data\"} (or binary frames), {\"type\":\"pong\"} and, when the shell ends, {\"type\":\"exit\",…}. "
-                     "The terminal outlives the connection: attach again with `session`.";
+  auto info =
+      declare("sandbox.terminal", "GET", "/v1/sandboxes/{id}/terminal", scope::sandbox, "A terminal over WebSocket",
+              schema::input({{"id", sandbox_id()},
+                             {"rows", integer("Rows; 24 by default.", 1, 4096)},
+                             {"cols", integer("Columns; 80 by default.", 1, 4096)},
+                             {"session", text("Attach to this terminal again: scrollback first, then live.")},
+                             {"command", text("Instead of a login shell.")},
+                             {"cwd", text("Working folder.")},
+                             {"term", text("TERM; xterm-256color by default.")},
+                             {"binary", flag("Output as binary frames.")}},
+                            {"id"}),
+              {{"type", "object"}});
+  info.description =
+      "Subprotocol `terminal`. Client: {\"type\":\"input\",\"data\"}, {\"type\":\"resize\",\"rows\",\"cols\"}, "
+      "{\"type\":\"ping\"}, or binary frames as raw input. "
+      "Server: {\"type\":\"session\",\"session\"} first, then {\"type\":\"output\",\"data\"} (or binary frames), "
+      "{\"type\":\"pong\"} and, when the shell ends, {\"type\":\"exit\",…}. "
+      "The terminal outlives the connection: attach again with `session`.";
   info.gives = payload::duplex;
   info.destructive = true;
   s.operations->add_own(std::move(info), "", bind(s, terminal));
-  s.operations->add_own(declare("terminal.sessions", "GET", "/v1/sandboxes/{id}/terminal/sessions", scope::read, "Terminals that are open in a sandbox",
-                                schema::input({{"id", sandbox_id()}}, {"id"}), list({{"type", "object"}})), "", bind(s, sessions));
+  s.operations->add_own(declare("terminal.sessions", "GET", "/v1/sandboxes/{id}/terminal/sessions", scope::read,
+                                "Terminals that are open in a sandbox", schema::input({{"id", sandbox_id()}}, {"id"}),
+                                list({{"type", "object"}})),
+                        "", bind(s, sessions));
 }
 
 }  // namespace caged::operation

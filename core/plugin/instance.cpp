@@ -65,8 +65,13 @@ struct creation {
 class instance::face : public host {
  public:
   face(std::string id, const host_options& options, std::weak_ptr<const service_finder> finder)
-      : id_(std::move(id)), executor_(options.executor), blocking_(options.blocking_executor), log_(options.log),
-        data_dir_(options.data_dir / "plugins" / id_), program_dir_(options.program_dir), finder_(std::move(finder)) {}
+      : id_(std::move(id)),
+        executor_(options.executor),
+        blocking_(options.blocking_executor),
+        log_(options.log),
+        data_dir_(options.data_dir / "plugins" / id_),
+        program_dir_(options.program_dir),
+        finder_(std::move(finder)) {}
 
   asio::any_io_executor executor() override { return executor_; }
   asio::any_io_executor blocking_executor() override { return blocking_; }
@@ -89,7 +94,9 @@ class instance::face : public host {
 };
 
 instance::instance(manifest m, fs::path file, const host_options& options, std::weak_ptr<const service_finder> finder)
-    : manifest_(std::move(m)), file_(std::move(file)), options_(options),
+    : manifest_(std::move(m)),
+      file_(std::move(file)),
+      options_(options),
       face_(std::make_shared<face>(manifest_.id(), options, std::move(finder))) {}
 
 instance::~instance() = default;
@@ -178,14 +185,14 @@ result<void> instance::create(json config) {
     manifest_.descriptor->destroy(object_.exchange(nullptr));
     undo_folder();
     return refuse(fail(errc::invalid_argument, "plugin_interface_missing",
-                       "plugin " + id() + ": it says it is of kind " + manifest_.status.kind + " but has no interface " +
-                           std::string(manifest_.kind->interface_name),
+                       "plugin " + id() + ": it says it is of kind " + manifest_.status.kind +
+                           " but has no interface " + std::string(manifest_.kind->interface_name),
                        "Derive the plugin class from the interface of its kind."));
   }
   undo_folder();
-  const std::string why = c->code == 0              ? "create answered success but made no plugin"
+  const std::string why = c->code == 0           ? "create answered success but made no plugin"
                           : c->reason[0] == '\0' ? "create failed without a reason"
-                                                   : "create failed: " + std::string(c->reason);
+                                                 : "create failed: " + std::string(c->reason);
   return refuse(fail(errc::internal, "plugin_create_failed", "plugin " + id() + ": " + why,
                      "Check the plugin's configuration; its author knows the rest."));
 }
@@ -217,8 +224,8 @@ result<void> instance::open() {
   for (const need_row& need : needed_services(manifest_.descriptor->needs)) {
     if (face_->find_service(need.service) != nullptr) continue;
     const error e = refuse(fail(errc::unavailable, "plugin_service_missing",
-                                "plugin " + id() + ": it needs the service " + std::string(need.service) +
-                                    " (\"" + std::string(need.name) + "\"), which this host does not have",
+                                "plugin " + id() + ": it needs the service " + std::string(need.service) + " (\"" +
+                                    std::string(need.name) + "\"), which this host does not have",
                                 "Load a plugin that gives it, or remove this one."));
     (void)release();
     return e;

@@ -19,7 +19,8 @@ class service_finder {
 // Driven by one thread (that of plugin_host); at() and interface() may be asked from any.
 class instance : public std::enable_shared_from_this<instance> {
  public:
-  instance(manifest m, std::filesystem::path file, const host_options& options, std::weak_ptr<const service_finder> finder);
+  instance(manifest m, std::filesystem::path file, const host_options& options,
+           std::weak_ptr<const service_finder> finder);
   ~instance();
 
   // mapped → configured. Leaves nothing behind when it fails.
@@ -42,7 +43,8 @@ class instance : public std::enable_shared_from_this<instance> {
  private:
   class face;
   result<void> step(const char* name, std::chrono::milliseconds deadline, task<void> (plugin::*member)());
-  result<void> advance(const char* name, std::chrono::milliseconds deadline, task<void> (plugin::*member)(), stage next);
+  result<void> advance(const char* name, std::chrono::milliseconds deadline, task<void> (plugin::*member)(),
+                       stage next);
   result<void> release();  // destroys the object on the executor
   void abandon();
   error refuse(error e);

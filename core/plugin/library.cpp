@@ -31,13 +31,14 @@ std::string quoted(const fs::path& path) { return "'" + path.string() + "'"; }
 // `what` is "the file" or "the folder"; `subject` names the plugin in the error.
 std::optional<error> check_owner_and_mode(const fs::path& path, std::string_view what, const fs::path& subject) {
   struct stat st {};
-  if (::lstat(path.c_str(), &st) != 0) return errno_error(errno, "plugin " + subject.string() + ": look at " + path.string());
+  if (::lstat(path.c_str(), &st) != 0)
+    return errno_error(errno, "plugin " + subject.string() + ": look at " + path.string());
   if (st.st_uid != 0 && st.st_uid != ::geteuid())
-    return refuse(errc::permission_denied, "plugin_owner", subject,
-                  std::string(what) + " " + path.string() + " belongs to user " + std::to_string(st.st_uid) +
-                      ", expected root or user " + std::to_string(::geteuid()),
-                  "Install the plugin as the user that runs the host: chown " + std::to_string(::geteuid()) + " " +
-                      quoted(path));
+    return refuse(
+        errc::permission_denied, "plugin_owner", subject,
+        std::string(what) + " " + path.string() + " belongs to user " + std::to_string(st.st_uid) +
+            ", expected root or user " + std::to_string(::geteuid()),
+        "Install the plugin as the user that runs the host: chown " + std::to_string(::geteuid()) + " " + quoted(path));
   if ((st.st_mode & (S_IWGRP | S_IWOTH)) != 0)
     return refuse(errc::permission_denied, "plugin_writable", subject,
                   std::string(what) + " " + path.string() + " has mode " + octal(st.st_mode) +
@@ -61,7 +62,8 @@ std::optional<error> check_above(const fs::path& folder, const fs::path& subject
 result<fs::path> real_path(const fs::path& path) {
   std::error_code ec;
   fs::path real = fs::canonical(path, ec);
-  if (ec) return errno_error(ec.value(), "plugin " + path.string() + ": find it", "Correct the path, or build the plugin.");
+  if (ec)
+    return errno_error(ec.value(), "plugin " + path.string() + ": find it", "Correct the path, or build the plugin.");
   return real;
 }
 
@@ -132,7 +134,8 @@ result<fs::path> admit_folder(const fs::path& folder) {
   auto real = real_path(folder);
   if (real.has_error()) return real.error();
   if (!fs::is_directory(*real))
-    return refuse(errc::invalid_argument, "plugin_not_a_folder", *real, "it is not a folder", "Give a folder of plugins.");
+    return refuse(errc::invalid_argument, "plugin_not_a_folder", *real, "it is not a folder",
+                  "Give a folder of plugins.");
   if (auto wrong = check_owner_and_mode(*real, "the folder", *real)) return std::move(*wrong);
   if (auto wrong = check_above(*real, *real)) return std::move(*wrong);
   return real;

@@ -1,8 +1,8 @@
 // Admits and maps plugin files. The only user of Boost.DLL.
 #pragma once
 
-#include <caged/result.hpp>
 #include <caged_plugin.h>
+#include <caged/result.hpp>
 
 #include <filesystem>
 

@@ -21,8 +21,8 @@ constexpr need_row needs_rows[] = {{CAGED_NEEDS_OPERATIONS, "operations", "caged
                                    {CAGED_NEEDS_BILLING, "billing", "caged.billing.v1"}};
 
 constexpr std::pair<std::uint64_t, std::string_view> offer_rows[] = {
-    {CAGED_OFFERS_PAUSE, "pause"},           {CAGED_OFFERS_SNAPSHOT, "snapshot"}, {CAGED_OFFERS_FORK, "fork"},
-    {CAGED_OFFERS_CHANGES, "changes"},       {CAGED_OFFERS_ADOPT, "adopt"},       {CAGED_OFFERS_ROUTES, "routes"},
+    {CAGED_OFFERS_PAUSE, "pause"},          {CAGED_OFFERS_SNAPSHOT, "snapshot"}, {CAGED_OFFERS_FORK, "fork"},
+    {CAGED_OFFERS_CHANGES, "changes"},      {CAGED_OFFERS_ADOPT, "adopt"},       {CAGED_OFFERS_ROUTES, "routes"},
     {CAGED_OFFERS_OPERATIONS, "operations"}};
 
 error refuse(const char* reason, const std::string& origin, const std::string& what, std::string action) {
@@ -106,8 +106,8 @@ std::optional<error> check_identity(const caged_plugin_descriptor& d, const std:
   std::uint64_t known = 0;
   for (const need_row& row : needs_rows) known |= row.bit;
   if ((d.needs & ~known) != 0)
-    return refuse("plugin_needs_unknown", origin, "it needs services this host does not know (bits " +
-                                                      hex(d.needs & ~known) + ")",
+    return refuse("plugin_needs_unknown", origin,
+                  "it needs services this host does not know (bits " + hex(d.needs & ~known) + ")",
                   "Use a newer host.");
   return std::nullopt;
 }
@@ -116,7 +116,8 @@ result<std::pair<json, json_schema>> read_schema(const caged_plugin_descriptor& 
   const std::string action = "Correct the file given as SCHEMA to caged_add_plugin().";
   auto text = parse_json(d.config_schema);
   if (text.has_error())
-    return refuse("plugin_config_schema", origin, "the configuration schema is malformed: " + text.error().message, action);
+    return refuse("plugin_config_schema", origin, "the configuration schema is malformed: " + text.error().message,
+                  action);
   auto compiled = json_schema::compile(*text);
   if (compiled.has_error()) {
     error e = refuse("plugin_config_schema", origin, "the configuration schema is refused: " + compiled.error().message,

@@ -12,9 +12,10 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::pair<stage, std::string_view> stage_names[] = {
-    {stage::unset, "unset"},           {stage::found, "found"}, {stage::admitted, "admitted"}, {stage::mapped, "mapped"},
-    {stage::configured, "configured"}, {stage::open, "open"},   {stage::serving, "serving"},   {stage::drained, "drained"},
-    {stage::closed, "closed"},         {stage::refused, "refused"}};
+    {stage::unset, "unset"},     {stage::found, "found"},           {stage::admitted, "admitted"},
+    {stage::mapped, "mapped"},   {stage::configured, "configured"}, {stage::open, "open"},
+    {stage::serving, "serving"}, {stage::drained, "drained"},       {stage::closed, "closed"},
+    {stage::refused, "refused"}};
 
 }  // namespace
 
@@ -25,9 +26,16 @@ std::string_view to_string(stage s) noexcept {
 }
 
 json to_json(const plugin_status& s) {
-  json out = {{"kind", s.kind},       {"name", s.name},   {"version", s.version}, {"summary", s.summary},
-              {"path", s.path.string()}, {"offers", s.offers}, {"needs", s.needs},     {"event_schema", s.event_schema},
-              {"fingerprint", s.fingerprint}, {"state", std::string(to_string(s.at))}};
+  json out = {{"kind", s.kind},
+              {"name", s.name},
+              {"version", s.version},
+              {"summary", s.summary},
+              {"path", s.path.string()},
+              {"offers", s.offers},
+              {"needs", s.needs},
+              {"event_schema", s.event_schema},
+              {"fingerprint", s.fingerprint},
+              {"state", std::string(to_string(s.at))}};
   if (s.failure)
     out["error"] = {{"reason", s.failure->reason}, {"message", s.failure->message}, {"action", s.failure->action}};
   return out;
@@ -65,7 +73,8 @@ class plugin_host::registry : public service_finder {
       const std::shared_lock lock(mutex);
       out = alive;
     }
-    std::stable_sort(out.begin(), out.end(), [](const auto& a, const auto& b) { return a->kind().order < b->kind().order; });
+    std::stable_sort(out.begin(), out.end(),
+                     [](const auto& a, const auto& b) { return a->kind().order < b->kind().order; });
     return out;
   }
 
@@ -104,9 +113,10 @@ class plugin_host::registry : public service_finder {
       std::erase_if(alive, [&](const auto& one) { return one->id() == m.id() && one->at() == stage::closed; });
     }
     if (has(m.id())) {
-      const error e = fail(errc::conflict, "plugin_name_taken",
-                           "plugin " + (file.empty() ? m.id() : file.string()) + ": a plugin " + m.id() + " is loaded already",
-                           "Load only one of the two, or give one another name.");
+      const error e =
+          fail(errc::conflict, "plugin_name_taken",
+               "plugin " + (file.empty() ? m.id() : file.string()) + ": a plugin " + m.id() + " is loaded already",
+               "Load only one of the two, or give one another name.");
       note_refusal(std::move(status), e);
       return e;
     }
@@ -126,8 +136,10 @@ class plugin_host::registry : public service_finder {
     for (const auto& one : order) {
       auto answer = (one.get()->*step)();
       if (answer.has_value()) continue;
-      if (first) ++others;
-      else first = answer.error();
+      if (first)
+        ++others;
+      else
+        first = answer.error();
     }
     sweep();
     if (!first) return {};

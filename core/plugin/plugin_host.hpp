@@ -17,7 +17,18 @@
 namespace caged::plugins {
 
 // Where a plugin stands in its life. `refused` is the end of one that failed a step.
-enum class stage : std::uint8_t { unset = 0, found, admitted, mapped, configured, open, serving, drained, closed, refused };
+enum class stage : std::uint8_t {
+  unset = 0,
+  found,
+  admitted,
+  mapped,
+  configured,
+  open,
+  serving,
+  drained,
+  closed,
+  refused
+};
 std::string_view to_string(stage s) noexcept;
 
 // The longest each step may take before the host takes the plugin out.
@@ -62,9 +73,9 @@ struct host_options {
 // does not run `executor`, and block it until the step is done or its deadline has passed. add_service(), list(),
 // find(), find_service() may be called from any thread. The executor must run until close_all() has returned.
 //
-// What went wrong stays contained: a plugin that fails, throws or runs late in a step is closed, taken out and listed as
-// refused. One that cannot be stopped (it blocks a thread, or ignores cancellation) is abandoned: never called, never
-// destroyed, its memory kept. Mapped files are never unmapped.
+// What went wrong stays contained: a plugin that fails, throws or runs late in a step is closed, taken out and listed
+// as refused. One that cannot be stopped (it blocks a thread, or ignores cancellation) is abandoned: never called,
+// never destroyed, its memory kept. Mapped files are never unmapped.
 class plugin_host {
  public:
   explicit plugin_host(host_options options);

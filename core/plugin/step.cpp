@@ -69,9 +69,9 @@ error late(const step_name& name, std::chrono::milliseconds deadline, const std:
 step_outcome finished(const step_name& name, shared& s) {
   const std::lock_guard lock(s.mutex);
   if (!s.exception.empty())
-    return {ending::done, fail(errc::internal, "plugin_threw",
-                               "plugin " + name.plugin + ": " + name.step + " threw: " + s.exception,
-                               "Report this to the plugin's author; expected failures are returned, not thrown.")};
+    return {ending::done,
+            fail(errc::internal, "plugin_threw", "plugin " + name.plugin + ": " + name.step + " threw: " + s.exception,
+                 "Report this to the plugin's author; expected failures are returned, not thrown.")};
   if (s.answer.has_value()) return {ending::done, {}};
   error e = s.answer.error();
   e.message = "plugin " + name.plugin + ": " + name.step + " failed: " + e.message;
@@ -98,7 +98,8 @@ step_outcome run_step(asio::any_io_executor executor, step_name name, std::chron
   asio::post(executor, [s] { s->mark(&shared::probed); });
   asio::post(strand, [s] { s->cancel.emit(asio::cancellation_type::all); });
   if (s->wait(&shared::ended, grace))
-    return {ending::cancelled, late(name, deadline, " and was cancelled", "Find out what it waits for, or remove the plugin.")};
+    return {ending::cancelled,
+            late(name, deadline, " and was cancelled", "Find out what it waits for, or remove the plugin.")};
   if (!s->wait(&shared::begun, std::chrono::milliseconds(0)))
     return {ending::abandoned, late(name, deadline, "; it has not begun: the host's executor is busy or not running",
                                     "Find out what blocks the host's loop; restart the host.")};

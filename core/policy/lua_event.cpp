@@ -38,8 +38,8 @@ bool has_oversized_string(const json& value) {
 void event_views::prepare(lua_State* state) {
   const auto make_metatable = [&](lua_CFunction index) {
     lua_createtable(state, 0, 6);
-    const luaL_Reg methods[] = {{"__index", index},   {"__newindex", refuse_write}, {"__len", length},
-                                {"__pairs", pairs},   {"__tostring", no_text},      {nullptr, nullptr}};
+    const luaL_Reg methods[] = {{"__index", index}, {"__newindex", refuse_write}, {"__len", length},
+                                {"__pairs", pairs}, {"__tostring", no_text},      {nullptr, nullptr}};
     luaL_setfuncs(state, methods, 0);
     lua_pushboolean(state, 0);
     lua_setfield(state, -2, "__metatable");
@@ -91,7 +91,8 @@ void event_views::push_value(lua_State* state, const json& value) {
         lua_pushlstring(state, text.data(), text.size());
         return;
       }
-      const std::string ends = text.substr(0, max_event_string / 2) + "\n" + text.substr(text.size() - max_event_string / 2);
+      const std::string ends =
+          text.substr(0, max_event_string / 2) + "\n" + text.substr(text.size() - max_event_string / 2);
       lua_pushlstring(state, ends.data(), ends.size());
       return;
     }
@@ -102,11 +103,20 @@ void event_views::push_value(lua_State* state, const json& value) {
       lua_setmetatable(state, -2);
       return;
     }
-    case json::value_t::boolean: lua_pushboolean(state, value.get<bool>()); return;
-    case json::value_t::number_integer: lua_pushinteger(state, value.get<std::int64_t>()); return;
-    case json::value_t::number_unsigned: lua_pushinteger(state, static_cast<lua_Integer>(value.get<std::uint64_t>())); return;
-    case json::value_t::number_float: lua_pushnumber(state, value.get<double>()); return;
-    default: lua_pushnil(state);
+    case json::value_t::boolean:
+      lua_pushboolean(state, value.get<bool>());
+      return;
+    case json::value_t::number_integer:
+      lua_pushinteger(state, value.get<std::int64_t>());
+      return;
+    case json::value_t::number_unsigned:
+      lua_pushinteger(state, static_cast<lua_Integer>(value.get<std::uint64_t>()));
+      return;
+    case json::value_t::number_float:
+      lua_pushnumber(state, value.get<double>());
+      return;
+    default:
+      lua_pushnil(state);
   }
 }
 
@@ -114,16 +124,35 @@ bool event_views::push_envelope(lua_State* state, const char* key) {
   int which = 0;
   while (which < envelope_count && names_[which] != key) ++which;
   switch (which) {
-    case type: lua_pushlstring(state, event_->type.data(), event_->type.size()); return true;
-    case id: lua_pushinteger(state, static_cast<lua_Integer>(event_->id)); return true;
-    case sequence: lua_pushinteger(state, static_cast<lua_Integer>(event_->sequence)); return true;
-    case session_id: lua_pushlstring(state, event_->session_id.data(), event_->session_id.size()); return true;
-    case sandbox_id: lua_pushlstring(state, event_->sandbox_id.data(), event_->sandbox_id.size()); return true;
-    case time: lua_pushnumber(state, static_cast<double>(event_->time_us) / 1e6); return true;
-    case duration: lua_pushnumber(state, static_cast<double>(event_->duration_us) / 1e6); return true;
-    case data: push_value(state, event_->data); return true;
-    case truncated: lua_pushboolean(state, has_oversized_string(event_->data)); return true;
-    default: return false;
+    case type:
+      lua_pushlstring(state, event_->type.data(), event_->type.size());
+      return true;
+    case id:
+      lua_pushinteger(state, static_cast<lua_Integer>(event_->id));
+      return true;
+    case sequence:
+      lua_pushinteger(state, static_cast<lua_Integer>(event_->sequence));
+      return true;
+    case session_id:
+      lua_pushlstring(state, event_->session_id.data(), event_->session_id.size());
+      return true;
+    case sandbox_id:
+      lua_pushlstring(state, event_->sandbox_id.data(), event_->sandbox_id.size());
+      return true;
+    case time:
+      lua_pushnumber(state, static_cast<double>(event_->time_us) / 1e6);
+      return true;
+    case duration:
+      lua_pushnumber(state, static_cast<double>(event_->duration_us) / 1e6);
+      return true;
+    case data:
+      push_value(state, event_->data);
+      return true;
+    case truncated:
+      lua_pushboolean(state, has_oversized_string(event_->data));
+      return true;
+    default:
+      return false;
   }
 }
 

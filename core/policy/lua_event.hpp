@@ -6,7 +6,8 @@
 
 namespace caged::policy {
 
-// Longest string a policy gets in one piece; of a longer one it gets the head and the tail, and event.truncated is true.
+// Longest string a policy gets in one piece; of a longer one it gets the head and the tail, and event.truncated is
+// true.
 inline constexpr std::size_t max_event_string = 128 * 1024;
 
 // The views of one interpreter. open() … close() bracket one evaluation.

@@ -19,13 +19,19 @@ class reader {
     index = lua_absindex(state_, index);
     if (depth > limits_.depth) return refuse("tables are nested deeper than " + std::to_string(limits_.depth), path);
     switch (lua_type(state_, index)) {
-      case LUA_TNIL: return json(nullptr);
-      case LUA_TBOOLEAN: return take(6, json(lua_toboolean(state_, index) != 0), path);
-      case LUA_TNUMBER: return number(index, path);
-      case LUA_TSTRING: return text(index, path);
-      case LUA_TTABLE: return table(index, depth, path);
+      case LUA_TNIL:
+        return json(nullptr);
+      case LUA_TBOOLEAN:
+        return take(6, json(lua_toboolean(state_, index) != 0), path);
+      case LUA_TNUMBER:
+        return number(index, path);
+      case LUA_TSTRING:
+        return text(index, path);
+      case LUA_TTABLE:
+        return table(index, depth, path);
       default:
-        return refuse("found a " + std::string(luaL_typename(state_, index)) + " where plain values are expected", path);
+        return refuse("found a " + std::string(luaL_typename(state_, index)) + " where plain values are expected",
+                      path);
     }
   }
 
@@ -114,8 +120,12 @@ class reader {
 void push_json(lua_State* state, const json& value) {
   luaL_checkstack(state, 6, "JSON is nested too deep");
   switch (value.type()) {
-    case json::value_t::boolean: lua_pushboolean(state, value.get<bool>()); break;
-    case json::value_t::number_integer: lua_pushinteger(state, value.get<std::int64_t>()); break;
+    case json::value_t::boolean:
+      lua_pushboolean(state, value.get<bool>());
+      break;
+    case json::value_t::number_integer:
+      lua_pushinteger(state, value.get<std::int64_t>());
+      break;
     case json::value_t::number_unsigned:
       if (value.get<std::uint64_t>() <= static_cast<std::uint64_t>(LUA_MAXINTEGER)) {
         lua_pushinteger(state, value.get<std::int64_t>());
@@ -123,7 +133,9 @@ void push_json(lua_State* state, const json& value) {
         lua_pushnumber(state, static_cast<double>(value.get<std::uint64_t>()));
       }
       break;
-    case json::value_t::number_float: lua_pushnumber(state, value.get<double>()); break;
+    case json::value_t::number_float:
+      lua_pushnumber(state, value.get<double>());
+      break;
     case json::value_t::string: {
       const auto& text = value.get_ref<const std::string&>();
       lua_pushlstring(state, text.data(), text.size());
@@ -146,7 +158,8 @@ void push_json(lua_State* state, const json& value) {
         lua_rawset(state, -3);
       }
       break;
-    default: lua_pushnil(state);
+    default:
+      lua_pushnil(state);
   }
 }
 

@@ -15,7 +15,8 @@ struct json_limits {
 void push_json(lua_State* state, const json& value);
 
 // The value at the index as JSON. Sequences become arrays, tables with string keys objects, the empty table {}. Refuses
-// what JSON cannot hold (functions, event values, mixed or numeric keys, NaN) and what is over the limits. May raise (memory).
+// what JSON cannot hold (functions, event values, mixed or numeric keys, NaN) and what is over the limits. May raise
+// (memory).
 result<json> to_json(lua_State* state, int index, const json_limits& limits);
 
 }  // namespace caged::policy

@@ -39,7 +39,8 @@ int policy_set::require(lua_State* state) {
   lua_pushboolean(state, 1);
   lua_setfield(state, lua_upvalueindex(2), name.c_str());
   auto loaded = self.load_library(state, name, lua_upvalueindex(2));
-  if (!loaded) return luaL_error(state, "require '%s': %s", printable(name, 64).c_str(), loaded.error().message.c_str());
+  if (!loaded)
+    return luaL_error(state, "require '%s': %s", printable(name, 64).c_str(), loaded.error().message.c_str());
   return 1;
 }
 
@@ -72,7 +73,8 @@ result<void> policy_set::load_library(lua_State* state, const std::string& name,
     lua_setfield(state, loaded, name.c_str());
     return {};
   }
-  return fail(errc::not_found, "module_not_found", "there is no lib/" + file + " in the policy folders", "check the name");
+  return fail(errc::not_found, "module_not_found", "there is no lib/" + file + " in the policy folders",
+              "check the name");
 }
 
 }  // namespace caged::policy

@@ -52,10 +52,14 @@ int at_panic(lua_State*) {
 
 std::string_view to_string(exhausted e) noexcept {
   switch (e) {
-    case exhausted::work: return "instruction budget";
-    case exhausted::time: return "time budget";
-    case exhausted::memory: return "memory budget";
-    default: return "";
+    case exhausted::work:
+      return "instruction budget";
+    case exhausted::time:
+      return "time budget";
+    case exhausted::memory:
+      return "memory budget";
+    default:
+      return "";
   }
 }
 
@@ -288,8 +292,10 @@ std::string printable(lua_State* state, int index) {
     case LUA_TNUMBER:
       return lua_isinteger(state, index) ? std::to_string(lua_tointeger(state, index))
                                          : std::to_string(lua_tonumber(state, index));
-    case LUA_TBOOLEAN: return lua_toboolean(state, index) ? "true" : "false";
-    default: return std::string("a ") + luaL_typename(state, index) + " value";
+    case LUA_TBOOLEAN:
+      return lua_toboolean(state, index) ? "true" : "false";
+    default:
+      return std::string("a ") + luaL_typename(state, index) + " value";
   }
 }
 

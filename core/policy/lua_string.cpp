@@ -60,7 +60,8 @@ int format(lua_State* state) {
     const int type = lua_type(state, argument);
     const bool plain = type == LUA_TSTRING || type == LUA_TNUMBER || type == LUA_TBOOLEAN || type == LUA_TNIL;
     if ((conversion == 's' || conversion == 'q') && !plain && type != LUA_TNONE) {
-      return luaL_error(state, "string.format: '%%%c' cannot show a %s value", conversion, luaL_typename(state, argument));
+      return luaL_error(state, "string.format: '%%%c' cannot show a %s value", conversion,
+                        luaL_typename(state, argument));
     }
   }
   return charged(state);
@@ -296,12 +297,8 @@ void push_string_library(lua_State* state) {
   lua_pushcclosure(state, format, 1);
   lua_setfield(state, -3, "format");
   lua_pop(state, 1);
-  const luaL_Reg own[] = {{"rep", repeat},
-                          {"find", with_pattern<find>},
-                          {"match", with_pattern<match>},
-                          {"gmatch", gmatch},
-                          {"gsub", with_pattern<gsub>},
-                          {nullptr, nullptr}};
+  const luaL_Reg own[] = {{"rep", repeat},    {"find", with_pattern<find>}, {"match", with_pattern<match>},
+                          {"gmatch", gmatch}, {"gsub", with_pattern<gsub>}, {nullptr, nullptr}};
   luaL_setfuncs(state, own, 0);
   // Methods of strings (s:find) come from here; the metatable Lua installed, with dump in its index, is replaced.
   lua_pushliteral(state, "");

@@ -50,8 +50,11 @@ int to_string(lua_State* state) {
     case LUA_TNIL:
     case LUA_TBOOLEAN:
     case LUA_TNUMBER:
-    case LUA_TSTRING: luaL_tolstring(state, 1, nullptr); break;
-    default: lua_pushstring(state, luaL_typename(state, 1));  // never an address
+    case LUA_TSTRING:
+      luaL_tolstring(state, 1, nullptr);
+      break;
+    default:
+      lua_pushstring(state, luaL_typename(state, 1));  // never an address
   }
   return 1;
 }

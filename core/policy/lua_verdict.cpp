@@ -83,7 +83,8 @@ std::string text_field(lua_State* state, int index, const char* key) {
 }
 
 verdict_kind kind_named(std::string_view name) {
-  for (const auto kind : {verdict_kind::allow, verdict_kind::ask, verdict_kind::deny, verdict_kind::pause, verdict_kind::kill}) {
+  for (const auto kind :
+       {verdict_kind::allow, verdict_kind::ask, verdict_kind::deny, verdict_kind::pause, verdict_kind::kill}) {
     if (to_string(kind) == name) return kind;
   }
   return verdict_kind::unset;
@@ -159,10 +160,12 @@ class answer_reader {
   result<void> plain(int index, const std::string& name) {
     verdict one;
     one.kind = kind_named(name);
-    if (one.kind == verdict_kind::unset) return refuse("a handler returned the unknown verdict '" + printable(name) + "'");
+    if (one.kind == verdict_kind::unset)
+      return refuse("a handler returned the unknown verdict '" + printable(name) + "'");
     if (at_ == stage::fact && (one.kind == verdict_kind::deny || one.kind == verdict_kind::ask)) {
-      return refuse(name + "() answers a question, and a fact is none: it has happened. Move the handler to `gate`, or use "
-                           "deduct(), pause() or kill()");
+      return refuse(name +
+                    "() answers a question, and a fact is none: it has happened. Move the handler to `gate`, or use "
+                    "deduct(), pause() or kill()");
     }
     one.reason = text_field(state_, index, "reason");
     if (one.reason.empty() && one.kind != verdict_kind::allow) return refuse(name + "() needs a reason");

@@ -22,17 +22,38 @@ int byte_at(const char* p) { return static_cast<unsigned char>(*p); }
 bool in_class(int c, int letter) noexcept {
   bool found = false;
   switch (letter | 0x20) {
-    case 'a': found = is_alpha(c); break;
-    case 'c': found = c < 32 || c == 127; break;
-    case 'd': found = is_digit(c); break;
-    case 'g': found = is_graph(c); break;
-    case 'l': found = is_lower(c); break;
-    case 'p': found = is_graph(c) && !is_alpha(c) && !is_digit(c); break;
-    case 's': found = is_space(c); break;
-    case 'u': found = is_upper(c); break;
-    case 'w': found = is_alpha(c) || is_digit(c); break;
-    case 'x': found = is_hex(c); break;
-    default: return letter == c;
+    case 'a':
+      found = is_alpha(c);
+      break;
+    case 'c':
+      found = c < 32 || c == 127;
+      break;
+    case 'd':
+      found = is_digit(c);
+      break;
+    case 'g':
+      found = is_graph(c);
+      break;
+    case 'l':
+      found = is_lower(c);
+      break;
+    case 'p':
+      found = is_graph(c) && !is_alpha(c) && !is_digit(c);
+      break;
+    case 's':
+      found = is_space(c);
+      break;
+    case 'u':
+      found = is_upper(c);
+      break;
+    case 'w':
+      found = is_alpha(c) || is_digit(c);
+      break;
+    case 'x':
+      found = is_hex(c);
+      break;
+    default:
+      return letter == c;
   }
   return is_upper(letter) ? !found : found;
 }
@@ -102,10 +123,14 @@ bool pattern_matcher::single_match(const char* s, const char* p, const char* ep)
   if (s >= end_) return false;
   const int c = byte_at(s);
   switch (*p) {
-    case '.': return true;
-    case escape: return in_class(c, byte_at(p + 1));
-    case '[': return set_match(c, p, ep - 1);
-    default: return byte_at(p) == c;
+    case '.':
+      return true;
+    case escape:
+      return in_class(c, byte_at(p + 1));
+    case '[':
+      return set_match(c, p, ep - 1);
+    default:
+      return byte_at(p) == c;
   }
 }
 

@@ -34,8 +34,11 @@ class pattern_matcher {
   static constexpr std::ptrdiff_t position_capture = -2;
 
   pattern_matcher(std::string_view subject, std::string_view pattern, std::int64_t& steps)
-      : begin_(subject.data()), end_(subject.data() + subject.size()), pattern_end_(pattern.data() + pattern.size()),
-        pattern_(pattern.data()), steps_(steps) {}
+      : begin_(subject.data()),
+        end_(subject.data() + subject.size()),
+        pattern_end_(pattern.data() + pattern.size()),
+        pattern_(pattern.data()),
+        steps_(steps) {}
 
   // Matches the pattern at exactly `at` (the anchor '^' already taken off); the end of the match or nullptr.
   const char* match_at(const char* at);

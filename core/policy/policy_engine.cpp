@@ -25,8 +25,8 @@ policy_engine::~policy_engine() = default;
 
 result<std::unique_ptr<policy_engine>> policy_engine::load(engine_options options) {
   if (options.workers == 0 || options.workers > 64) {
-    return fail(errc::invalid_argument, "invalid_workers", "found " + std::to_string(options.workers) + " policy workers",
-                "use 1 to 64");
+    return fail(errc::invalid_argument, "invalid_workers",
+                "found " + std::to_string(options.workers) + " policy workers", "use 1 to 64");
   }
   auto fresh = std::make_unique<state>();
   for (std::size_t i = 0; i < options.workers; ++i) {

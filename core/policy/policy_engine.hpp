@@ -13,8 +13,8 @@
 
 namespace caged::policy {
 
-// One policy to load. `name` is "trust" (then <root>/trust/trust.lua), "network/private" (<root>/network/private.lua), or
-// a path that ends in ".lua". The same file may be loaded twice with different args under different `label`s.
+// One policy to load. `name` is "trust" (then <root>/trust/trust.lua), "network/private" (<root>/network/private.lua),
+// or a path that ends in ".lua". The same file may be loaded twice with different args under different `label`s.
 struct policy_choice {
   std::string name;
   json args = json::object();
@@ -51,8 +51,8 @@ struct policy_info {
   bool fails_open = false;              // on_error = "allow"
 };
 
-// Thread-safe; every call returns within the limits (handlers × time) and never suspends. Calls for sessions of one worker
-// wait for each other.
+// Thread-safe; every call returns within the limits (handlers × time) and never suspends. Calls for sessions of one
+// worker wait for each other.
 class policy_engine {
  public:
   // Errors name the file and line, what was found and what to do. Nothing is half loaded.

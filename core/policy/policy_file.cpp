@@ -43,7 +43,8 @@ result<std::string> read_source(const std::filesystem::path& path) {
   std::error_code ec;
   const auto status = fs::status(path, ec);
   if (ec || !fs::exists(status)) {
-    return fail(errc::not_found, "policy_not_found", "there is no file " + path.string(), "check the name and the policy folders");
+    return fail(errc::not_found, "policy_not_found", "there is no file " + path.string(),
+                "check the name and the policy folders");
   }
   if (!fs::is_regular_file(status)) {
     return fail(errc::invalid_argument, "invalid_policy", path.string() + " is no regular file", "name a Lua file");
@@ -57,7 +58,8 @@ result<std::string> read_source(const std::filesystem::path& path) {
   }
   std::ifstream in(path, std::ios::binary);
   std::string text(std::istreambuf_iterator<char>(in), {});
-  if (!in) return fail(errc::unavailable, "policy_unreadable", path.string() + " cannot be read", "check its permissions");
+  if (!in)
+    return fail(errc::unavailable, "policy_unreadable", path.string() + " cannot be read", "check its permissions");
   return text;
 }
 
@@ -138,8 +140,8 @@ result<void> policy_set::read_table(const policy_choice& choice, policy& p) {
     return bad_policy(p.info.file, std::string("returns a ") + luaL_typename(state, -1) + "; expected a table",
                       "end the file with `return { name = …, version = …, requires_schema = 1, on = { … } }`");
   }
-  static const std::set<std::string, std::less<>> known = {"name", "version", "description", "requires_schema", "args",
-                                                           "gate", "on",      "on_error"};
+  static const std::set<std::string, std::less<>> known = {"name", "version", "description", "requires_schema",
+                                                           "args", "gate",    "on",          "on_error"};
   for (lua_pushnil(state); lua_next(state, -2) != 0; lua_pop(state, 1)) {
     const std::string key = printable(state, -2);
     if (lua_type(state, -2) == LUA_TSTRING && known.contains(key)) continue;
@@ -154,7 +156,8 @@ result<void> policy_set::read_table(const policy_choice& choice, policy& p) {
     *target = std::move(*text);
   }
   if (!valid_name(p.info.name) || p.info.version.empty()) {
-    return bad_policy(p.info.file, "has no name or no version", "give it name = \"lower-case\" and version = \"1.0.0\"");
+    return bad_policy(p.info.file, "has no name or no version",
+                      "give it name = \"lower-case\" and version = \"1.0.0\"");
   }
   p.info.label = choice.label.empty() ? p.info.name : choice.label;
   lua_getfield(state, -1, "requires_schema");
@@ -162,7 +165,8 @@ result<void> policy_set::read_table(const policy_choice& choice, policy& p) {
   const std::string found = printable(state, -1);
   lua_pop(state, 1);
   if (!fits) {
-    return bad_policy(p.info.file, "requires event schema " + found + "; this host has " + std::to_string(event_schema_number),
+    return bad_policy(p.info.file,
+                      "requires event schema " + found + "; this host has " + std::to_string(event_schema_number),
                       "set requires_schema = " + std::to_string(event_schema_number) +
                           " after checking the event catalogue in policies/README.md");
   }
@@ -191,7 +195,8 @@ result<void> policy_set::read_args(const policy_choice& choice, policy& p) {
   auto schema = lua_isnil(state, -1) ? result<json>(json{{"type", "object"}, {"additionalProperties", false}})
                                      : to_json(state, -1, {16, 256 * 1024});
   lua_pop(state, 1);
-  if (!schema) return bad_policy(p.info.file, "args: " + schema.error().message, "args is a JSON Schema written as a table");
+  if (!schema)
+    return bad_policy(p.info.file, "args: " + schema.error().message, "args is a JSON Schema written as a table");
   settle_empty_defaults(*schema);
   auto compiled = json_schema::compile(*schema);
   if (!compiled) return in_file(p.info.file, compiled.error());
@@ -218,13 +223,15 @@ result<void> policy_set::read_handlers(const char* field, stage at, const policy
     lua_pop(state, 1);
     return {};
   }
-  if (lua_type(state, -1) != LUA_TTABLE) return bad_policy(p.info.file, std::string(field) + " is no table", "write name = function");
+  if (lua_type(state, -1) != LUA_TTABLE)
+    return bad_policy(p.info.file, std::string(field) + " is no table", "write name = function");
   for (lua_pushnil(state); lua_next(state, -2) != 0;) {
     const std::string type = printable(state, -2);
     const bool gate = at == stage::gate;
     if ((gate ? find_gate(type) : find_fact(type)) == nullptr) {
       if ((gate ? find_fact(type) : find_gate(type)) != nullptr) {
-        return bad_policy(p.info.file, "'" + type + "' is a " + (gate ? "fact" : "gate") + " and stands under `" + field + "`",
+        return bad_policy(p.info.file,
+                          "'" + type + "' is a " + (gate ? "fact" : "gate") + " and stands under `" + field + "`",
                           std::string("move it to `") + (gate ? "on" : "gate") + "`");
       }
       std::vector<std::string> candidates;
@@ -232,11 +239,13 @@ result<void> policy_set::read_handlers(const char* field, stage at, const policy
         if (known.gate == gate) candidates.emplace_back(known.name);
       }
       const auto near = nearest(type, candidates);
-      return bad_policy(p.info.file, "`" + std::string(field) + "` names the unknown event '" + type + "'",
-                        near.empty() ? "see the event catalogue in policies/README.md" : "did you mean '" + near + "'?");
+      return bad_policy(
+          p.info.file, "`" + std::string(field) + "` names the unknown event '" + type + "'",
+          near.empty() ? "see the event catalogue in policies/README.md" : "did you mean '" + near + "'?");
     }
     if (lua_type(state, -1) != LUA_TFUNCTION) {
-      return bad_policy(p.info.file, "the handler of '" + type + "' is a " + luaL_typename(state, -1), "make it a function");
+      return bad_policy(p.info.file, "the handler of '" + type + "' is a " + luaL_typename(state, -1),
+                        "make it a function");
     }
     names.push_back(type);
     (gate ? gates_ : facts_)[type].push_back({index, luaL_ref(state, LUA_REGISTRYINDEX)});

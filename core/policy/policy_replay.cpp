@@ -68,8 +68,12 @@ result<json> replay_events(const engine_options& after, const engine_options* be
       const json left = a.to_json(), right = b.to_json();
       if (left == right) return;
       ++changed;
-      s.differences.push_back({{"event_id", e.id}, {"sequence", e.sequence}, {"type", e.type}, {"stage", stage_name},
-                               {"before", left}, {"after", right}});
+      s.differences.push_back({{"event_id", e.id},
+                               {"sequence", e.sequence},
+                               {"type", e.type},
+                               {"stage", stage_name},
+                               {"before", left},
+                               {"after", right}});
     };
     if (then.gate && now.gate) compare(*then.gate, *now.gate, "gate");
     compare(then.fact, now.fact, "fact");
@@ -77,7 +81,8 @@ result<json> replay_events(const engine_options& after, const engine_options* be
   json list = json::array();
   for (auto& [id, s] : sessions) {
     const json trust = s.after.to_json();
-    json item = {{"session_id", id}, {"score", trust["score"]}, {"band", trust["band"]}, {"deductions", trust["deductions"]}};
+    json item = {
+        {"session_id", id}, {"score", trust["score"]}, {"band", trust["band"]}, {"deductions", trust["deductions"]}};
     if (old_set != nullptr) {
       item["score_before"] = s.before.score();
       item["differences"] = std::move(s.differences);

@@ -15,7 +15,8 @@ verdict failed(stage at, const policy_info& policy, const error& e) {
   out.failures.push_back({policy.label, e.reason, printable(e.message)});
   if (at == stage::gate && !policy.fails_open) {
     out.kind = verdict_kind::deny;
-    out.reason = "the policy '" + policy.label + "' could not decide, so the answer is no: " + printable(e.message, 200);
+    out.reason =
+        "the policy '" + policy.label + "' could not decide, so the answer is no: " + printable(e.message, 200);
     out.rule = "policy_error";
     out.policy = policy.label;
     out.advice = "correct the policy, or give it on_error = \"allow\" if it may fail open";

@@ -1,4 +1,5 @@
-// The policies of one interpreter: their handlers, their state per session, one evaluation. Internal, one thread at a time.
+// The policies of one interpreter: their handlers, their state per session, one evaluation. Internal, one thread at a
+ // time.
 #pragma once
 
 #include <core/policy/lua_event.hpp>

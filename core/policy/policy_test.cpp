@@ -91,7 +91,8 @@ int put_event(lua_State* state) {
   e.data = argument(state, 2, "event data");
   const json options = argument(state, 3, "event options");
   const event_type* known = gate ? find_gate(type) : find_fact(type);
-  if (known == nullptr) return luaL_error(state, "'%s' is no %s of the catalogue", type.c_str(), gate ? "gate" : "fact");
+  if (known == nullptr)
+    return luaL_error(state, "'%s' is no %s of the catalogue", type.c_str(), gate ? "gate" : "fact");
   for (const auto& field : known->fields) {  // {} in Lua is an empty list as well
     const auto found = e.data.find(field.name);
     if (field.type == "array" && found != e.data.end() && found->is_object() && found->empty()) *found = json::array();
@@ -114,7 +115,8 @@ int put_event(lua_State* state) {
 
 int session_score(lua_State* state) {
   test_run& run = run_of(state);
-  lua_pushinteger(state, run.sessions.at(static_cast<std::size_t>(lua_tointeger(state, lua_upvalueindex(2))))->score.score());
+  lua_pushinteger(state,
+                  run.sessions.at(static_cast<std::size_t>(lua_tointeger(state, lua_upvalueindex(2))))->score.score());
   return 1;
 }
 
@@ -128,7 +130,8 @@ int restart(lua_State* state) {
   return 0;
 }
 
-void push_method(lua_State* state, test_run& run, std::size_t index, const char* name, lua_CFunction function, bool gate) {
+void push_method(lua_State* state, test_run& run, std::size_t index, const char* name, lua_CFunction function,
+                 bool gate) {
   lua_pushlightuserdata(state, &run);
   lua_pushinteger(state, static_cast<lua_Integer>(index));
   lua_pushboolean(state, gate);
@@ -195,15 +198,18 @@ int load_library(lua_State* state) {
     run.machine->push_environment();
     lua_pushliteral(state, "require");
     lua_pushvalue(state, lua_upvalueindex(1));
-    lua_pushcclosure(state, [](lua_State* inner) {
-      std::string wanted = luaL_checkstring(inner, 1);
-      if (!wanted.starts_with("lib.")) return luaL_error(inner, "require: only lib.<name>");
-      lua_pushvalue(inner, lua_upvalueindex(1));
-      lua_pushcclosure(inner, load_library, 1);
-      lua_pushstring(inner, wanted.c_str() + 4);
-      lua_call(inner, 1, 1);
-      return 1;
-    }, 1);
+    lua_pushcclosure(
+        state,
+        [](lua_State* inner) {
+          std::string wanted = luaL_checkstring(inner, 1);
+          if (!wanted.starts_with("lib.")) return luaL_error(inner, "require: only lib.<name>");
+          lua_pushvalue(inner, lua_upvalueindex(1));
+          lua_pushcclosure(inner, load_library, 1);
+          lua_pushstring(inner, wanted.c_str() + 4);
+          lua_call(inner, 1, 1);
+          return 1;
+        },
+        1);
     lua_rawset(state, -3);
     auto loaded = run.machine->load_text(*text, "@lib/" + name + ".lua", -1);
     if (!loaded) return luaL_error(state, "%s", loaded.error().message.c_str());

@@ -16,9 +16,14 @@ json error_json(const error& e) {
 }
 
 json info_json(const policy_info& info) {
-  json out = {{"name", info.name},   {"version", info.version}, {"description", info.description},
-              {"file", info.file.string()}, {"gates", info.gates}, {"facts", info.facts},
-              {"args_schema", info.args_schema}, {"args", info.args},
+  json out = {{"name", info.name},
+              {"version", info.version},
+              {"description", info.description},
+              {"file", info.file.string()},
+              {"gates", info.gates},
+              {"facts", info.facts},
+              {"args_schema", info.args_schema},
+              {"args", info.args},
               {"on_error", info.fails_open ? "allow" : "deny"}};
   if (info.label != info.name) out["label"] = info.label;
   return out;
@@ -88,7 +93,8 @@ json list_policies(const std::vector<fs::path>& roots) {
     for (fs::recursive_directory_iterator it(root, ec), end; !ec && it != end; it.increment(ec)) {
       if (it.depth() == 0 && it->path().filename() == "lib") it.disable_recursion_pending();
       const auto stem = it->path().stem().string();
-      if (it->path().extension() == ".lua" && !stem.ends_with("_test") && it->is_regular_file(ec)) files.push_back(it->path());
+      if (it->path().extension() == ".lua" && !stem.ends_with("_test") && it->is_regular_file(ec))
+        files.push_back(it->path());
     }
     std::sort(files.begin(), files.end());
     for (const auto& file : files) {
@@ -96,7 +102,8 @@ json list_policies(const std::vector<fs::path>& roots) {
       if (engine) {
         out.push_back(info_json((*engine)->policies().front()));
       } else {
-        out.push_back({{"name", file.stem().string()}, {"file", file.string()}, {"problem", error_json(engine.error())}});
+        out.push_back(
+            {{"name", file.stem().string()}, {"file", file.string()}, {"problem", error_json(engine.error())}});
       }
     }
   }
@@ -141,8 +148,8 @@ result<json> explain_event(const engine_options& options, const event& e, const 
 }
 
 result<json> new_policy(const fs::path& root, const std::string& name) {
-  if (name.empty() || name.size() > 48 || name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") != std::string::npos ||
-      name == "lib") {
+  if (name.empty() || name.size() > 48 ||
+      name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-") != std::string::npos || name == "lib") {
     return fail(errc::invalid_argument, "invalid_policy_name", "'" + printable(name, 64) + "' is no name for a policy",
                 "use lower-case letters, digits, '-' and '_'");
   }
@@ -159,7 +166,8 @@ result<json> new_policy(const fs::path& root, const std::string& name) {
     std::ofstream out(file);
     out << with_name(text, name);
     out.close();
-    if (!out) return fail(errc::unavailable, "policy_unwritable", file.string() + " cannot be written", "check the folder");
+    if (!out)
+      return fail(errc::unavailable, "policy_unwritable", file.string() + " cannot be written", "check the folder");
     fs::permissions(file, fs::perms::others_write, fs::perm_options::remove, ec);
     files.push_back(file.string());
   }
@@ -168,7 +176,8 @@ result<json> new_policy(const fs::path& root, const std::string& name) {
 
 result<event> event_from_json(const json& value) {
   const auto bad = [](const char* path, std::string found) {
-    return fail(errc::invalid_argument, "invalid_event", "an event's " + std::string(path + 1) + " is " + std::move(found),
+    return fail(errc::invalid_argument, "invalid_event",
+                "an event's " + std::string(path + 1) + " is " + std::move(found),
                 "an event is {type, data, session_id?, sandbox_id?, id?, sequence?, time_us?}", path);
   };
   if (!value.is_object()) return bad("/event", "no object");

@@ -8,19 +8,26 @@ namespace {
 
 char plain(char c) {
   switch (c) {
-    case mark_open: return '{';
-    case mark_comma: return ',';
-    case mark_close: return '}';
-    case mark_split: return ' ';
-    default: return c;
+    case mark_open:
+      return '{';
+    case mark_comma:
+      return ',';
+    case mark_close:
+      return '}';
+    case mark_split:
+      return ' ';
+    default:
+      return c;
   }
 }
 
-// The places of the outermost first brace expression with a comma of its own: open, commas…, close. Empty when there is none.
+// The places of the outermost first brace expression with a comma of its own: open, commas…, close. Empty when there is
+// none.
 std::vector<std::size_t> brace_expression(std::string_view text) {
   constexpr int most_opens = 64;  // keeps a word of nothing but braces linear
   int opens = 0;
-  for (auto open = text.find(mark_open); open != std::string_view::npos && ++opens <= most_opens; open = text.find(mark_open, open + 1)) {
+  for (auto open = text.find(mark_open); open != std::string_view::npos && ++opens <= most_opens;
+       open = text.find(mark_open, open + 1)) {
     std::vector<std::size_t> places{open};
     int depth = 0;
     for (std::size_t i = open; i < text.size(); ++i) {

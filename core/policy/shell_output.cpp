@@ -10,7 +10,8 @@ constexpr std::size_t max_output = 64 * 1024;
 
 bool all_literal(const command& c) {
   return !c.group && std::none_of(c.words.begin(), c.words.end(), [](const word& w) { return w.dynamic; }) &&
-         std::all_of(c.redirects.begin(), c.redirects.end(), [](const redirect& r) { return r.op == "<<<" || r.op == "<<" || r.fd == 2; });
+         std::all_of(c.redirects.begin(), c.redirects.end(),
+                     [](const redirect& r) { return r.op == "<<<" || r.op == "<<" || r.fd == 2; });
 }
 
 std::string_view base_name(std::string_view path) { return path.substr(path.find_last_of('/') + 1); }
@@ -56,9 +57,11 @@ std::string print_formatted(const command& c) {
         append_escape(out, format, at);
       } else if (format[at] == '%' && at + 1 < format.size()) {
         ++at;
-        if (format[at] == '%') out += '%';
+        if (format[at] == '%')
+          out += '%';
         else {
-          while (at < format.size() && std::string_view("-+ #0123456789.").find(format[at]) != std::string_view::npos) ++at;
+          while (at < format.size() && std::string_view("-+ #0123456789.").find(format[at]) != std::string_view::npos)
+            ++at;
           const char conversion = at < format.size() ? format[at] : 's';
           const std::string value = next < c.words.size() ? c.words[next].text : "";
           ++next;
@@ -87,7 +90,8 @@ std::string hex_decode(std::string_view text) {
   for (const char c : text) {
     if (std::string_view("0123456789abcdefABCDEF").find(c) != std::string_view::npos) digits += c;
   }
-  for (std::size_t i = 0; i + 1 < digits.size(); i += 2) out += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
+  for (std::size_t i = 0; i + 1 < digits.size(); i += 2)
+    out += static_cast<char>(std::stoi(digits.substr(i, 2), nullptr, 16));
   return out;
 }
 
@@ -111,12 +115,14 @@ std::optional<std::string> run(const command& c, const std::optional<std::string
   if (name == "cat" && (c.words.size() == 1 || c.words[1].text == "-")) return input;
   if (name == "tee") return input;
   if (name == "base64" && decodes_base64(c)) return base64_decode(*input);
-  if (name == "openssl" && c.words.size() > 1 && (c.words[1].text == "base64" || c.words[1].text == "enc") && decodes_base64(c)) {
+  if (name == "openssl" && c.words.size() > 1 && (c.words[1].text == "base64" || c.words[1].text == "enc") &&
+      decodes_base64(c)) {
     return base64_decode(*input);
   }
   if (name == "xxd" && decodes_base64(c) == false && c.words.size() > 1) {
     for (const auto& w : c.words) {
-      if (w.text.starts_with("-r") || (w.text.starts_with("-p") && w.text.find('r') != std::string::npos)) return hex_decode(*input);
+      if (w.text.starts_with("-r") || (w.text.starts_with("-p") && w.text.find('r') != std::string::npos))
+        return hex_decode(*input);
     }
   }
   if (name == "rev") return reversed_lines(*input);

@@ -12,7 +12,9 @@ constexpr std::string_view operators[] = {"<<<", "<<-", "&>>", "&&", "||", "|&",
                                           ">|",  "<>",  "<&",  ">&", ";",  "&",  "|",  "<",  ">"};
 
 bool blank(char c) { return c == ' ' || c == '\t'; }
-bool word_end(char c) { return c == '\0' || blank(c) || c == '\n' || std::string_view(";&|<>()").find(c) != std::string_view::npos; }
+bool word_end(char c) {
+  return c == '\0' || blank(c) || c == '\n' || std::string_view(";&|<>()").find(c) != std::string_view::npos;
+}
 
 bool is_name(std::string_view text) {
   if (text.empty() || (text[0] >= '0' && text[0] <= '9')) return false;
@@ -32,8 +34,10 @@ bool reader::take(std::string_view what) {
 
 void reader::skip_blanks() {
   while (!done()) {
-    if (blank(peek()) || peek() == '\r') ++at_;
-    else if (peek() == '\\' && peek(1) == '\n') at_ += 2;
+    if (blank(peek()) || peek() == '\r')
+      ++at_;
+    else if (peek() == '\\' && peek(1) == '\n')
+      at_ += 2;
     else if (peek() == '#') {
       const auto line = text_.find('\n', at_);
       at_ = line == std::string_view::npos ? text_.size() : line;
@@ -147,10 +151,10 @@ bool reader::read_group(command& c) {
     c.group = read_inner("}");
     return true;
   }
-  const char* end = word == "if" ? "fi"
+  const char* end = word == "if"                                                              ? "fi"
                     : word == "while" || word == "until" || word == "for" || word == "select" ? "done"
-                    : word == "case" ? "esac"
-                                     : nullptr;
+                    : word == "case"                                                          ? "esac"
+                                                                                              : nullptr;
   if (end == nullptr) return false;
   at_ += word.size();
   if (word == "for" || word == "select") read_for_clause(c);
@@ -176,8 +180,10 @@ void reader::read_for_clause(command& c) {
     }
   }
   if (!is_name(name)) return;
-  if (words.size() == 1 && !words[0].dynamic) state_.variables[name] = words[0].text;
-  else state_.variables[name] = std::nullopt;
+  if (words.size() == 1 && !words[0].dynamic)
+    state_.variables[name] = words[0].text;
+  else
+    state_.variables[name] = std::nullopt;
 }
 
 bool reader::take_assignment(command& c, const raw_word& raw) {
@@ -191,8 +197,10 @@ bool reader::take_assignment(command& c, const raw_word& raw) {
   auto& known = state_.variables[name];
   if (append && known) value.text = *known + value.text;
   if (append && !known) value.dynamic = true;
-  if (value.dynamic) known = std::nullopt;
-  else known = value.text;
+  if (value.dynamic)
+    known = std::nullopt;
+  else
+    known = value.text;
   c.assignments.emplace_back(std::move(name), std::move(value));
   return true;
 }
@@ -243,7 +251,8 @@ void reader::read_simple(script& out, command& c, std::string_view end) {
     }
     if (now.words.size() == 1) {
       const auto& first = now.words[0].text;
-      declaring = first == "export" || first == "declare" || first == "local" || first == "readonly" || first == "typeset";
+      declaring =
+          first == "export" || first == "declare" || first == "local" || first == "readonly" || first == "typeset";
       if (first == "function") {
         skip_blanks();
         const std::string name = expand_whole(read_word(now)).text;
@@ -262,7 +271,8 @@ void reader::read_simple(script& out, command& c, std::string_view end) {
     }
   }
   const command& now = out.commands[index];
-  if (now.words.empty() && now.assignments.empty() && now.redirects.empty() && now.substitutions.empty() && !now.group) {
+  if (now.words.empty() && now.assignments.empty() && now.redirects.empty() && now.substitutions.empty() &&
+      !now.group) {
     out.commands.pop_back();
   }
 }
@@ -272,7 +282,8 @@ bool reader::read_redirect(script& out, command& c) {
   redirect r;
   std::size_t digits = at_;
   while (digits < text_.size() && text_[digits] >= '0' && text_[digits] <= '9') ++digits;
-  const bool numbered = digits > at_ && digits - at_ < 4 && digits < text_.size() && (text_[digits] == '<' || text_[digits] == '>');
+  const bool numbered =
+      digits > at_ && digits - at_ < 4 && digits < text_.size() && (text_[digits] == '<' || text_[digits] == '>');
   if (!numbered && peek() != '<' && peek() != '>' && !(peek() == '&' && peek(1) == '>')) return false;
   if (!numbered && (peek() == '<' || peek() == '>') && peek(1) == '(') return false;  // a process substitution
   if (numbered) {

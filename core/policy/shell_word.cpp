@@ -8,7 +8,10 @@ namespace {
 
 bool name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 bool name_char(char c) { return name_start(c) || (c >= '0' && c <= '9'); }
-bool ends_word(char c) { return c == ' ' || c == '\t' || c == '\n' || c == ';' || c == '&' || c == '|' || c == '<' || c == '>' || c == '(' || c == ')'; }
+bool ends_word(char c) {
+  return c == ' ' || c == '\t' || c == '\n' || c == ';' || c == '&' || c == '|' || c == '<' || c == '>' || c == '(' ||
+         c == ')';
+}
 
 // What a running shell is sure to know. HOME stays "~" so that rules about paths have one spelling to look for.
 const char* well_known(std::string_view name) {
@@ -48,7 +51,8 @@ void append_escape(std::string& out, std::string_view text, std::size_t& at) {
     if (digits > 0) out += value > 5 && value < 256 ? static_cast<char>(value) : '?';
   } else if (c >= '0' && c <= '7') {
     unsigned value = static_cast<unsigned>(c - '0');
-    for (int digits = 1; digits < (c == '0' ? 4 : 3) && at < text.size() && text[at] >= '0' && text[at] <= '7'; ++digits) {
+    for (int digits = 1; digits < (c == '0' ? 4 : 3) && at < text.size() && text[at] >= '0' && text[at] <= '7';
+         ++digits) {
       value = value * 8 + static_cast<unsigned>(text[at++] - '0');
     }
     out += value > 5 ? static_cast<char>(value) : '?';
@@ -200,7 +204,8 @@ void reader::read_dollar(raw_word& w, command& c, bool quoted) {
   }
   if (next == '(' && peek(2) == '(') {  // arithmetic: never a command, unless a substitution hides in it
     const auto close = text_.find("))", at_ + 3);
-    if (close != std::string_view::npos && text_.substr(at_ + 3, close - at_ - 3).find_first_of("$`(") == std::string_view::npos) {
+    if (close != std::string_view::npos &&
+        text_.substr(at_ + 3, close - at_ - 3).find_first_of("$`(") == std::string_view::npos) {
       w.text += "$((…))";
       w.dynamic = true;
       at_ = close + 2;
@@ -253,12 +258,18 @@ void reader::read_braced_parameter(raw_word& w, command& c, bool quoted) {
   raw_word rest;
   at_ += op.size();
   while (!done() && peek() != '}') {
-    if (peek() == '\'' && !quoted) read_single_quoted(rest);
-    else if (peek() == '"') read_double_quoted(rest, c);
-    else if (peek() == '$') read_dollar(rest, c, quoted);
-    else if (peek() == '`') read_backticks(rest, c, quoted);
-    else if (peek() == '\\' && at_ + 1 < text_.size()) rest.text += text_[at_ + 1], at_ += 2;
-    else rest.text += text_[at_++];
+    if (peek() == '\'' && !quoted)
+      read_single_quoted(rest);
+    else if (peek() == '"')
+      read_double_quoted(rest, c);
+    else if (peek() == '$')
+      read_dollar(rest, c, quoted);
+    else if (peek() == '`')
+      read_backticks(rest, c, quoted);
+    else if (peek() == '\\' && at_ + 1 < text_.size())
+      rest.text += text_[at_ + 1], at_ += 2;
+    else
+      rest.text += text_[at_++];
   }
   if (done()) state_.broken = true;
   ++at_;
@@ -283,18 +294,26 @@ raw_word reader::read_word(command& c) {
   if ((peek() == '<' || peek() == '>') && peek(1) == '(') read_process_substitution(w, c);
   while (!done() && !ends_word(peek())) {
     const char ch = peek();
-    if (ch == '\'') read_single_quoted(w);
-    else if (ch == '"') read_double_quoted(w, c);
-    else if (ch == '$') read_dollar(w, c, false);
-    else if (ch == '`') read_backticks(w, c, false);
+    if (ch == '\'')
+      read_single_quoted(w);
+    else if (ch == '"')
+      read_double_quoted(w, c);
+    else if (ch == '$')
+      read_dollar(w, c, false);
+    else if (ch == '`')
+      read_backticks(w, c, false);
     else if (ch == '\\') {
       if (peek(1) != '\n' && at_ + 1 < text_.size()) w.text += peek(1);
       at_ += 2;
     } else {
-      if (ch == '{') w.text += mark_open;
-      else if (ch == ',') w.text += mark_comma;
-      else if (ch == '}') w.text += mark_close;
-      else w.text += ch;
+      if (ch == '{')
+        w.text += mark_open;
+      else if (ch == ',')
+        w.text += mark_comma;
+      else if (ch == '}')
+        w.text += mark_close;
+      else
+        w.text += ch;
       if (ch == '*' || ch == '?' || ch == '[') w.dynamic = true;
       ++at_;
     }

@@ -65,13 +65,14 @@ result<trust_score> trust_score::from_json(const json& saved) {
     out.lost_ = saved.at("points_lost").get<double>();
     out.dropped_ = saved.at("dropped").get<std::uint64_t>();
     for (const auto& e : saved.at("deductions")) {
-      out.entries_.push_back({{e.at("points").get<double>(), e.at("reason").get<std::string>(), e.at("rule").get<std::string>(),
-                               e.at("policy").get<std::string>(), e.value("advice", "")},
-                              e.at("event_id").get<std::uint64_t>(),
-                              e.at("sequence").get<std::uint64_t>(),
-                              e.at("event_type").get<std::string>(),
-                              e.at("time_us").get<std::int64_t>(),
-                              e.at("score_after").get<double>()});
+      out.entries_.push_back(
+          {{e.at("points").get<double>(), e.at("reason").get<std::string>(), e.at("rule").get<std::string>(),
+            e.at("policy").get<std::string>(), e.value("advice", "")},
+           e.at("event_id").get<std::uint64_t>(),
+           e.at("sequence").get<std::uint64_t>(),
+           e.at("event_type").get<std::string>(),
+           e.at("time_us").get<std::int64_t>(),
+           e.at("score_after").get<double>()});
     }
   } catch (const json::exception& e) {
     return fail(errc::invalid_argument, "invalid_trust", std::string("a saved trust score cannot be read: ") + e.what(),

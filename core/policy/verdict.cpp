@@ -6,13 +6,20 @@ namespace caged::policy {
 
 std::string_view to_string(verdict_kind kind) noexcept {
   switch (kind) {
-    case verdict_kind::allow: return "allow";
-    case verdict_kind::annotate: return "annotate";
-    case verdict_kind::ask: return "ask";
-    case verdict_kind::deny: return "deny";
-    case verdict_kind::pause: return "pause";
-    case verdict_kind::kill: return "kill";
-    default: return "unset";
+    case verdict_kind::allow:
+      return "allow";
+    case verdict_kind::annotate:
+      return "annotate";
+    case verdict_kind::ask:
+      return "ask";
+    case verdict_kind::deny:
+      return "deny";
+    case verdict_kind::pause:
+      return "pause";
+    case verdict_kind::kill:
+      return "kill";
+    default:
+      return "unset";
   }
 }
 

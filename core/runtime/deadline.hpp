@@ -28,7 +28,8 @@ task<T> within(std::chrono::steady_clock::duration limit, std::string what, task
   if (outcome.index() == 0) co_return std::get<0>(std::move(outcome));
   const auto seconds = std::chrono::duration_cast<std::chrono::milliseconds>(limit).count();
   co_return fail(errc::deadline_exceeded, "deadline_exceeded",
-                 what + " did not finish within " + std::to_string(seconds) + " ms", "Try again; if it stays so, see the server's log.");
+                 what + " did not finish within " + std::to_string(seconds) + " ms",
+                 "Try again; if it stays so, see the server's log.");
 }
 
 }  // namespace caged::runtime

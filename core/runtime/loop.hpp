@@ -61,8 +61,9 @@ auto on_pool(asio::any_io_executor pool, F f) -> asio::awaitable<decltype(f())> 
       });
     });
   };
-  auto made = co_await asio::async_initiate<decltype(asio::use_awaitable), void(std::exception_ptr, std::optional<value>)>(
-      initiate, asio::use_awaitable, std::move(pool), std::move(f));
+  auto made =
+      co_await asio::async_initiate<decltype(asio::use_awaitable), void(std::exception_ptr, std::optional<value>)>(
+          initiate, asio::use_awaitable, std::move(pool), std::move(f));
   co_return std::move(*made);
 }
 

@@ -9,7 +9,9 @@
 namespace caged::runtime {
 
 scope::scope(asio::any_io_executor executor, std::function<void(std::string_view, std::string_view)> on_failure)
-    : executor_(std::move(executor)), on_failure_(std::move(on_failure)), empty_(executor_, asio::steady_timer::time_point::max()) {}
+    : executor_(std::move(executor)),
+      on_failure_(std::move(on_failure)),
+      empty_(executor_, asio::steady_timer::time_point::max()) {}
 
 scope::~scope() { assert(members_.empty() && "a scope must be joined before it dies"); }
 
@@ -18,9 +20,9 @@ void scope::spawn(std::string name, asio::awaitable<void> work) {
   members_.emplace_back();
   const auto m = std::prev(members_.end());
   m->name = std::move(name);
-  asio::co_spawn(executor_, std::move(work),
-                 asio::bind_cancellation_slot(m->stop.slot(),
-                                              [this, m](std::exception_ptr failure) { finished(m, failure); }));
+  asio::co_spawn(
+      executor_, std::move(work),
+      asio::bind_cancellation_slot(m->stop.slot(), [this, m](std::exception_ptr failure) { finished(m, failure); }));
 }
 
 void scope::finished(std::list<member>::iterator m, std::exception_ptr failure) {

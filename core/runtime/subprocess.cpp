@@ -78,8 +78,7 @@ result<child> start(const program& p) {
   const int failed = posix_spawnp(&c.pid, argv[0], &actions, &attributes, argv.data(), envp.data());
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
-  if (failed != 0)
-    return errno_error(failed, "start " + p.argv[0], "Install the program, or look at PATH.");
+  if (failed != 0) return errno_error(failed, "start " + p.argv[0], "Install the program, or look at PATH.");
   c.out = std::move(out_read);
   c.err = std::move(err_read);
   return c;
@@ -102,7 +101,11 @@ void keep_tail(std::string& text, std::size_t limit) {
 class program_source : public byte_source {
  public:
   program_source(asio::any_io_executor executor, asio::any_io_executor pool, std::string name, child c)
-      : pool_(std::move(pool)), name_(std::move(name)), pid_(c.pid), out_(executor, c.out.release()), err_(std::move(c.err)) {
+      : pool_(std::move(pool)),
+        name_(std::move(name)),
+        pid_(c.pid),
+        out_(executor, c.out.release()),
+        err_(std::move(c.err)) {
     fcntl(err_.get(), F_SETFL, O_NONBLOCK);
   }
   ~program_source() override {
@@ -121,13 +124,15 @@ class program_source : public byte_source {
       piece.resize(n);
       co_return piece;
     }
-    if (ec == asio::error::operation_aborted) co_return fail(errc::cancelled, "cancelled", "reading from " + name_ + " was cancelled");
+    if (ec == asio::error::operation_aborted)
+      co_return fail(errc::cancelled, "cancelled", "reading from " + name_ + " was cancelled");
     const pid_t pid = std::exchange(pid_, -1);
     auto waiting = [pid] { return reap(pid); };
     const int code = co_await on_pool(pool_, std::move(waiting));
     drain_errors();
     if (code != 0)
-      co_return fail(errc::unavailable, "program_failed", name_ + " ended with exit code " + std::to_string(code) + ": " + errors_,
+      co_return fail(errc::unavailable, "program_failed",
+                     name_ + " ended with exit code " + std::to_string(code) + ": " + errors_,
                      "Look at the text for the cause.");
     co_return std::string();
   }
@@ -135,7 +140,8 @@ class program_source : public byte_source {
  private:
   void drain_errors() {
     char buffer[4096];
-    for (ssize_t n; (n = ::read(err_.get(), buffer, sizeof buffer)) > 0;) errors_.append(buffer, static_cast<std::size_t>(n));
+    for (ssize_t n; (n = ::read(err_.get(), buffer, sizeof buffer)) > 0;)
+      errors_.append(buffer, static_cast<std::size_t>(n));
     keep_tail(errors_, 4096);
   }
   asio::any_io_executor pool_;
@@ -157,7 +163,8 @@ result<program_result> run_program(const program& p) {
   bool late = false;
   pollfd fds[2] = {{c.out.get(), POLLIN, 0}, {c.err.get(), POLLIN, 0}};
   while (fds[0].fd >= 0 || fds[1].fd >= 0) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(end - std::chrono::steady_clock::now()).count();
     if (left <= 0) {
       late = true;
       break;
@@ -181,11 +188,13 @@ result<program_result> run_program(const program& p) {
   r.exit_code = reap(c.pid);
   if (late)
     return fail(errc::deadline_exceeded, "program_too_slow",
-                p.argv[0] + " did not finish within " + std::to_string(p.limit.count()) + " s and was killed", "Try again, or raise the limit.");
+                p.argv[0] + " did not finish within " + std::to_string(p.limit.count()) + " s and was killed",
+                "Try again, or raise the limit.");
   return r;
 }
 
-result<std::shared_ptr<byte_source>> open_program(asio::any_io_executor executor, asio::any_io_executor pool, program p) {
+result<std::shared_ptr<byte_source>> open_program(asio::any_io_executor executor, asio::any_io_executor pool,
+                                                  program p) {
   auto started = start(p);
   if (!started) return started.error();
   return std::shared_ptr<byte_source>(

@@ -28,6 +28,7 @@ result<program_result> run_program(const program& p);
 
 // The program's stdout as bytes. A non-zero exit after the last byte is an error of read(), with the end of stderr.
 // Letting go of the source kills the program.
-result<std::shared_ptr<byte_source>> open_program(asio::any_io_executor executor, asio::any_io_executor pool, program p);
+result<std::shared_ptr<byte_source>> open_program(asio::any_io_executor executor, asio::any_io_executor pool,
+                                                  program p);
 
 }  // namespace caged::runtime

@@ -50,7 +50,8 @@ class process_handle final : public agent_process {
     if ((*piece)->kind == wire::frame_kind::message) {
       const auto message = wire::parse((*piece)->bytes);
       if (!message || !message->is_object() || !message->contains("exit"))
-        co_return fail(errc::unavailable, "sandbox_lost", "the agent sent an end that cannot be read", "Look at the sandbox's state.");
+        co_return fail(errc::unavailable, "sandbox_lost", "the agent sent an end that cannot be read",
+                       "Look at the sandbox's state.");
       item.what = process_item::kind::exit;
       item.exit = message->at("exit");
     } else {
@@ -86,7 +87,8 @@ class process_handle final : public agent_process {
 
 class download_bytes final : public byte_source {
  public:
-  download_bytes(std::shared_ptr<held_channel> held, std::optional<std::uint64_t> size) : held_(std::move(held)), size_(size) {}
+  download_bytes(std::shared_ptr<held_channel> held, std::optional<std::uint64_t> size)
+      : held_(std::move(held)), size_(size) {}
   task<std::string> read() override {
     auto taking = take_from(held_);
     auto piece = co_await std::move(taking);
@@ -110,7 +112,8 @@ class watch_items final : public item_source {
     if (!piece) co_return piece.error();
     if (!*piece) co_return std::nullopt;
     auto data = wire::parse((*piece)->bytes);
-    if (!data) co_return fail(errc::unavailable, "sandbox_lost", "the agent sent a change that cannot be read", "Watch again.");
+    if (!data)
+      co_return fail(errc::unavailable, "sandbox_lost", "the agent sent a change that cannot be read", "Watch again.");
     stream_item item;
     item.event = "change";
     item.data = std::move(*data);
@@ -219,7 +222,8 @@ class client final : public agent_client {
     if (!made) co_return made.error();
     download d;
     const std::int64_t length = number_in(made->head, "length");
-    d.bytes = std::make_shared<download_bytes>(made->held, static_cast<std::uint64_t>(std::max<std::int64_t>(length, 0)));
+    d.bytes =
+        std::make_shared<download_bytes>(made->held, static_cast<std::uint64_t>(std::max<std::int64_t>(length, 0)));
     d.head = std::move(made->head);
     co_return d;
   }
@@ -240,7 +244,8 @@ class client final : public agent_client {
   }
 
   void on_notice(std::function<void(std::string, json)> handler) override {
-    asio::dispatch(link_->strand(), [link = link_, handler = std::move(handler)]() mutable { link->set_notice(std::move(handler)); });
+    asio::dispatch(link_->strand(),
+                   [link = link_, handler = std::move(handler)]() mutable { link->set_notice(std::move(handler)); });
   }
 
   asio::awaitable<error> wait_lost() override {
@@ -251,14 +256,17 @@ class client final : public agent_client {
 
   void close() override {
     asio::dispatch(link_->strand(), [link = link_] {
-      link->lose(fail(errc::unavailable, "connection_closed", "this side closed the connection to the box", "Connect again."));
+      link->lose(
+          fail(errc::unavailable, "connection_closed", "this side closed the connection to the box", "Connect again."));
     });
   }
 
  private:
   result<std::shared_ptr<agent_process>> enter(opened& made) {
     const std::string id = text_in(made.head, "id");
-    if (id.empty()) return fail(errc::internal, "bad_answer", "the agent did not name the process it started", "Report this as a bug.");
+    if (id.empty())
+      return fail(errc::internal, "bad_answer", "the agent did not name the process it started",
+                  "Report this as a bug.");
     return std::shared_ptr<agent_process>(std::make_shared<process_handle>(made.held, id, number_in(made.head, "pid")));
   }
 

@@ -41,8 +41,12 @@ asio::awaitable<bool> wakeup::wait() {
 }
 
 agent_link::agent_link(asio::any_io_executor executor, box_stream stream)
-    : strand_(std::move(executor)), stream_(std::move(stream)), out_changed_(strand_),
-      lost_changed_(strand_), opened_changed_(strand_), watch_timer_(strand_),
+    : strand_(std::move(executor)),
+      stream_(std::move(stream)),
+      out_changed_(strand_),
+      lost_changed_(strand_),
+      opened_changed_(strand_),
+      watch_timer_(strand_),
       last_frame_(std::chrono::steady_clock::now()) {}
 
 task<void> agent_link::open() {
@@ -108,7 +112,8 @@ asio::awaitable<void> agent_link::read_loop() {
     const auto [ec, n] = co_await stream_.async_read_some(asio::buffer(room.data(), room.size()), use_tuple);
     if (lost_) break;
     if (ec) {
-      lose(lost_error(ec == asio::error::eof ? "the box closed the connection" : "the connection to the box broke: " + ec.message()));
+      lose(lost_error(ec == asio::error::eof ? "the box closed the connection"
+                                             : "the connection to the box broke: " + ec.message()));
       break;
     }
     last_frame_ = std::chrono::steady_clock::now();
@@ -152,7 +157,8 @@ asio::awaitable<void> agent_link::watch_over() {
     // If this host itself stood still, heartbeats wait in the socket: only a second look in a row counts.
     if (++silent_looks >= 2)
       lose(lost_error("the agent has missed two heartbeats (" +
-                      std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(limit).count()) + " ms of silence)"));
+                      std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(limit).count()) +
+                      " ms of silence)"));
   }
 }
 
@@ -174,8 +180,10 @@ void agent_link::on_frame(const wire::frame& f) {
   }
   if (f.kind != wire::frame_kind::message && f.kind != wire::frame_kind::message_part) return;
   std::string text;
-  if (joiner_.add(f, text)) on_message(text);
-  else if (joiner_.too_large()) lose(lost_error("the box sent a message over 8 MiB"));
+  if (joiner_.add(f, text))
+    on_message(text);
+  else if (joiner_.too_large())
+    lose(lost_error("the box sent a message over 8 MiB"));
 }
 
 void agent_link::on_channel_frame(const wire::frame& f, const std::shared_ptr<link_channel>& c) {
@@ -185,7 +193,8 @@ void agent_link::on_channel_frame(const wire::frame& f, const std::shared_ptr<li
       if (f.payload.empty()) return;
       if (!c->receive.receive(f.payload.size())) return lose(lost_error("the box sent more than it was allowed to"));
       // One queue entry per frame costs memory of its own: a box that sends single bytes is joined up here.
-      if (!c->pieces.empty() && c->pieces.back().kind == f.kind && c->pieces.back().bytes.size() < 4096 && f.payload.size() < 4096 && c->joinable)
+      if (!c->pieces.empty() && c->pieces.back().kind == f.kind && c->pieces.back().bytes.size() < 4096 &&
+          f.payload.size() < 4096 && c->joinable)
         c->pieces.back().bytes.append(f.payload);
       else
         c->pieces.push_back({f.kind, std::string(f.payload)});
@@ -203,7 +212,9 @@ void agent_link::on_channel_frame(const wire::frame& f, const std::shared_ptr<li
     case wire::frame_kind::credit:
       if (!c->send.grant(wire::credit_of(f.payload))) return lose(lost_error("the box granted more than 2 GiB"));
       break;
-    case wire::frame_kind::end: c->ended = true; break;
+    case wire::frame_kind::end:
+      c->ended = true;
+      break;
     case wire::frame_kind::reset: {
       const auto reason = wire::parse(f.payload);
       c->broken = reason ? from_wire(wire::failure_from(*reason))
@@ -211,7 +222,8 @@ void agent_link::on_channel_frame(const wire::frame& f, const std::shared_ptr<li
       channels_.erase(c->number);
       break;
     }
-    default: return;
+    default:
+      return;
   }
   c->changed.notify();
 }
@@ -251,8 +263,10 @@ void agent_link::on_answer(std::uint64_t id, json& message) {
   const auto asked = it->second;
   pending_.erase(it);
   const auto ok = message.find("ok");
-  if (ok != message.end()) asked->answer = result<json>(std::move(*ok));
-  else asked->answer = result<json>(from_wire(wire::failure_from(message.value("error", json::object()))));
+  if (ok != message.end())
+    asked->answer = result<json>(std::move(*ok));
+  else
+    asked->answer = result<json>(from_wire(wire::failure_from(message.value("error", json::object()))));
   asked->changed.notify();
   if (asked->upload) {
     asked->upload->answered = true;
@@ -319,8 +333,10 @@ task<json> agent_link::start_request(std::string operation, json arguments) {
 std::shared_ptr<link_channel> agent_link::open_channel() {
   auto made = std::make_shared<link_channel>(strand_);
   made->number = ++last_channel_;
-  if (lost_) made->broken = *lost_;
-  else channels_[made->number] = made;
+  if (lost_)
+    made->broken = *lost_;
+  else
+    channels_[made->number] = made;
   return made;
 }
 

@@ -14,9 +14,9 @@
 
 namespace caged::sandbox {
 
-// Everything here runs on the executor given to open(), which is one thread or a strand, as do the callers. A box is not trusted: what it may make this side
-// hold is bounded by the credit given out and by the size of one message.
-// The caller's executor itself: hopping to a strand of our own would meet a fault of Boost 1.81, whose co_spawn keeps a
+// Everything here runs on the executor given to open(), which is one thread or a strand, as do the callers. A box is
+// not trusted: what it may make this side hold is bounded by the credit given out and by the size of one message. The
+// caller's executor itself: hopping to a strand of our own would meet a fault of Boost 1.81, whose co_spawn keeps a
 // bare pointer to the cancellation signal while the cancellation travels to another strand.
 using link_strand = asio::any_io_executor;
 

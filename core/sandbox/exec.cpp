@@ -52,10 +52,14 @@ task<void> feed(std::shared_ptr<agent_process> process, std::shared_ptr<byte_sou
 }
 
 json exit_body(const json& exit) {
-  json body{{"exit_code", exit.value("exit_code", json(nullptr))}, {"signal", exit.value("signal", json(nullptr))},
-            {"timed_out", exit.value("timed_out", false)}, {"out_of_memory", exit.value("out_of_memory", false)},
+  json body{{"exit_code", exit.value("exit_code", json(nullptr))},
+            {"signal", exit.value("signal", json(nullptr))},
+            {"timed_out", exit.value("timed_out", false)},
+            {"out_of_memory", exit.value("out_of_memory", false)},
             {"duration_ms", exit.value("duration_ms", json(0))}};
-  body["usage"] = {{"user_ms", exit.value("user_ms", json(0))}, {"system_ms", exit.value("system_ms", json(0))}, {"max_rss_kb", exit.value("max_rss_kb", json(0))}};
+  body["usage"] = {{"user_ms", exit.value("user_ms", json(0))},
+                   {"system_ms", exit.value("system_ms", json(0))},
+                   {"max_rss_kb", exit.value("max_rss_kb", json(0))}};
   return body;
 }
 
@@ -75,7 +79,8 @@ task<exec_outcome> exec_buffered(std::shared_ptr<agent_client> client, exec_requ
   result<void> collected, fed;
   if (request.stdin_bytes) {
     // The feeder alone may fail or end early; the collector always runs to the exit.
-    auto feeding = asio::co_spawn(co_await asio::this_coro::executor, feed(process, request.stdin_bytes), asio::use_awaitable);
+    auto feeding =
+        asio::co_spawn(co_await asio::this_coro::executor, feed(process, request.stdin_bytes), asio::use_awaitable);
     auto both = co_await (collect(process, outcome.get(), request.keep) && std::move(feeding));
     collected = std::get<0>(both);
     fed = std::get<1>(both);
@@ -90,7 +95,8 @@ task<exec_outcome> exec_buffered(std::shared_ptr<agent_client> client, exec_requ
   if (!collected) co_return collected.error();
   if (!fed) co_return fed.error();
   if (outcome->exit.is_null())
-    co_return fail(errc::unavailable, "sandbox_lost", "the sandbox ended before the command's exit was known", "See `caged status`.");
+    co_return fail(errc::unavailable, "sandbox_lost", "the sandbox ended before the command's exit was known",
+                   "See `caged status`.");
   co_return std::move(*outcome);
 }
 
@@ -104,7 +110,8 @@ bool is_utf8(std::string_view bytes) noexcept {
       ++i;
       continue;
     }
-    if (lead >= 0xC2 && lead <= 0xDF) more = 1;
+    if (lead >= 0xC2 && lead <= 0xDF)
+      more = 1;
     else if (lead >= 0xE0 && lead <= 0xEF) {
       more = 2;
       if (lead == 0xE0) low = 0xA0;

@@ -62,14 +62,16 @@ std::size_t manager::alive() const noexcept {
 result<vmm_backend*> manager::backend_of(const record& r) const {
   const auto found = parts_.backends.find(r.backend);
   if (found != parts_.backends.end()) return found->second;
-  return fail(errc::unavailable, "backend_missing", "sandbox " + r.id + " belongs to the backend \"" + r.backend + "\", which is not loaded",
+  return fail(errc::unavailable, "backend_missing",
+              "sandbox " + r.id + " belongs to the backend \"" + r.backend + "\", which is not loaded",
               "Start the server with that plugin: see `caged plugins`.");
 }
 
 result<std::shared_ptr<live>> manager::find(std::string_view id) const {
   const auto found = sandboxes_.find(std::string(id));
   if (found != sandboxes_.end()) return found->second;
-  return fail(errc::not_found, "sandbox_not_found", "there is no sandbox \"" + std::string(id) + "\"", "List them with `caged ls`.", "/id");
+  return fail(errc::not_found, "sandbox_not_found", "there is no sandbox \"" + std::string(id) + "\"",
+              "List them with `caged ls`.", "/id");
 }
 
 std::vector<std::shared_ptr<live>> manager::all() const {
@@ -81,7 +83,8 @@ std::vector<std::shared_ptr<live>> manager::all() const {
   return list;
 }
 
-task<void> manager::append(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took, std::vector<write> writes) {
+task<void> manager::append(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took,
+                           std::vector<write> writes) {
   event e;
   e.session_id = l->rec.session_id;
   e.sandbox_id = l->rec.id;
@@ -118,7 +121,8 @@ task<void> manager::become(std::shared_ptr<live> l, state to, json fact) {
   record& r = l->rec;
   if (!may_become(r.status, to))
     co_return fail(errc::conflict, "wrong_state",
-                   "sandbox " + r.id + " is " + std::string(to_string(r.status)) + " and cannot become " + std::string(to_string(to)),
+                   "sandbox " + r.id + " is " + std::string(to_string(r.status)) + " and cannot become " +
+                       std::string(to_string(to)),
                    "See `caged status " + r.id + "`.");
   const record before = r;
   const auto now = base::now_us();
@@ -147,7 +151,8 @@ task<void> manager::become(std::shared_ptr<live> l, state to, json fact) {
 
 task<record> manager::create(create_request request) {
   if (alive() >= parts_.config->limits.sandboxes)
-    co_return fail(errc::limit_exceeded, "too_many_sandboxes", "there are already " + std::to_string(alive()) + " sandboxes, the most this server allows",
+    co_return fail(errc::limit_exceeded, "too_many_sandboxes",
+                   "there are already " + std::to_string(alive()) + " sandboxes, the most this server allows",
                    "Destroy some (`caged ls`, `caged destroy`), or raise limits.sandboxes in the configuration.");
   auto l = std::make_shared<live>(parts_.executor);
   l->rec = std::move(request.wanted);
@@ -158,7 +163,10 @@ task<record> manager::create(create_request request) {
   l->rec.session_id = random_id("sess-", 16);
   l->rec.created_us = base::now_us();
   sandboxes_.emplace(l->rec.id, l);
-  json fact{{"phase", "created"}, {"template", l->rec.template_name}, {"backend", l->rec.backend}, {"network_mode", l->rec.network_mode}};
+  json fact{{"phase", "created"},
+            {"template", l->rec.template_name},
+            {"backend", l->rec.backend},
+            {"network_mode", l->rec.network_mode}};
   if (!l->rec.repo.url.empty()) fact["repo"] = l->rec.repo.url;
   auto saved = co_await save(l, "lifecycle", std::move(fact));
   if (!saved) {
@@ -189,8 +197,10 @@ task<void> manager::pause(std::string id) {
   auto l = *found;
   auto guard = co_await l->lifecycle.lock();
   if (l->rec.status != state::running)
-    co_return fail(errc::conflict, "wrong_state", "sandbox " + id + " is " + std::string(to_string(l->rec.status)) + "; only a running one can be paused",
-                   l->rec.status == state::paused ? "It is paused already." : "See `caged status " + id + "`.");
+    co_return fail(
+        errc::conflict, "wrong_state",
+        "sandbox " + id + " is " + std::string(to_string(l->rec.status)) + "; only a running one can be paused",
+        l->rec.status == state::paused ? "It is paused already." : "See `caged status " + id + "`.");
   auto backend = backend_of(l->rec);
   if (!backend) co_return backend.error();
   if (auto done = co_await (*backend)->pause(id); !done) co_return done.error();
@@ -206,8 +216,10 @@ task<void> manager::resume(std::string id) {
   auto l = *found;
   auto guard = co_await l->lifecycle.lock();
   if (l->rec.status != state::paused)
-    co_return fail(errc::conflict, "wrong_state", "sandbox " + id + " is " + std::string(to_string(l->rec.status)) + "; only a paused one can be resumed",
-                   "See `caged status " + id + "`.");
+    co_return fail(
+        errc::conflict, "wrong_state",
+        "sandbox " + id + " is " + std::string(to_string(l->rec.status)) + "; only a paused one can be resumed",
+        "See `caged status " + id + "`.");
   auto backend = backend_of(l->rec);
   if (!backend) co_return backend.error();
   if (auto done = co_await (*backend)->resume(id); !done) co_return done.error();
@@ -222,7 +234,8 @@ task<void> manager::destroy(std::string id, std::string reason) {
   auto l = *found;
   auto guard = co_await l->lifecycle.lock();
   if (l->rec.status == state::destroyed)
-    co_return fail(errc::not_found, "sandbox_destroyed", "sandbox " + id + " is already destroyed", "List what lives with `caged ls`.", "/id");
+    co_return fail(errc::not_found, "sandbox_destroyed", "sandbox " + id + " is already destroyed",
+                   "List what lives with `caged ls`.", "/id");
   auto backend = backend_of(l->rec);
   if (!backend) co_return backend.error();
   l->rec.ended_reason = reason;
@@ -244,13 +257,16 @@ task<record> manager::update(std::string id, json patch) {
   auto l = *found;
   auto guard = co_await l->lifecycle.lock();
   if (l->rec.status == state::destroyed)
-    co_return fail(errc::conflict, "sandbox_destroyed", "sandbox " + id + " is destroyed", "Make a new one with `caged up`.");
+    co_return fail(errc::conflict, "sandbox_destroyed", "sandbox " + id + " is destroyed",
+                   "Make a new one with `caged up`.");
   const record before = l->rec;
   if (patch.contains("name")) l->rec.name = patch["name"].get<std::string>();
   if (patch.contains("timeout"))
-    l->rec.timeout_s = static_cast<std::int64_t>(std::min(patch["timeout"].get<double>(), parts_.config->limits.timeout.max));
+    l->rec.timeout_s =
+        static_cast<std::int64_t>(std::min(patch["timeout"].get<double>(), parts_.config->limits.timeout.max));
   if (patch.contains("budget")) {
-    l->rec.budget_micro = patch["budget"].is_null() ? 0 : static_cast<std::int64_t>(patch["budget"].get<double>() * 1e6 + 0.5);
+    l->rec.budget_micro =
+        patch["budget"].is_null() ? 0 : static_cast<std::int64_t>(patch["budget"].get<double>() * 1e6 + 0.5);
     l->rec.budget_alert = 0;
   }
   if (patch.contains("metadata")) l->rec.metadata = patch["metadata"].get<std::map<std::string, std::string>>();
@@ -266,7 +282,8 @@ task<std::shared_ptr<agent_client>> manager::agent(std::shared_ptr<live> l) {
   const record& r = l->rec;
   if (r.status == state::pending) co_await wait_settled(r.id, connect_limit);
   if (r.status == state::destroyed)
-    co_return fail(errc::not_found, "sandbox_destroyed", "sandbox " + r.id + " is destroyed", "Make a new one with `caged up`.", "/id");
+    co_return fail(errc::not_found, "sandbox_destroyed", "sandbox " + r.id + " is destroyed",
+                   "Make a new one with `caged up`.", "/id");
   if (r.status != state::running) {
     std::string action = "See `caged status " + r.id + "`.";
     if (r.status == state::paused) action = "Resume it first: `caged resume " + r.id + "`.";
@@ -280,7 +297,8 @@ task<std::shared_ptr<agent_client>> manager::agent(std::shared_ptr<live> l) {
   auto backend = backend_of(r);
   if (!backend) co_return backend.error();
   auto dial = (*backend)->connect(r.id);
-  auto stream = co_await runtime::within<box_stream>(connect_limit, "connecting to the agent of " + r.id, std::move(dial));
+  auto stream =
+      co_await runtime::within<box_stream>(connect_limit, "connecting to the agent of " + r.id, std::move(dial));
   if (!stream) co_return stream.error();
   auto opened = co_await agent_client::open(parts_.executor, std::move(*stream));
   if (!opened) co_return opened.error();
@@ -290,7 +308,8 @@ task<std::shared_ptr<agent_client>> manager::agent(std::shared_ptr<live> l) {
 
 void manager::attach(std::shared_ptr<live> l, std::shared_ptr<agent_client> client) {
   l->client = client;
-  client->on_notice([this, weak = std::weak_ptr<live>(l)](std::string type, json data) { on_notice(weak, type, std::move(data)); });
+  client->on_notice(
+      [this, weak = std::weak_ptr<live>(l)](std::string type, json data) { on_notice(weak, type, std::move(data)); });
   work_.spawn("connection of " + l->rec.id, forget_when_lost(l, client));
 }
 
@@ -299,7 +318,8 @@ asio::awaitable<void> manager::forget_when_lost(std::shared_ptr<live> l, std::sh
   const error why = co_await client->wait_lost();
   if (l->client == client) l->client = nullptr;
   client->close();
-  if (l->rec.status == state::running) parts_.log(log_level::debug, "connection to the agent of " + l->rec.id + " ended: " + why.message);
+  if (l->rec.status == state::running)
+    parts_.log(log_level::debug, "connection to the agent of " + l->rec.id + " ended: " + why.message);
 }
 
 void manager::on_notice(std::weak_ptr<live> weak, const std::string& type, json data) {

@@ -132,7 +132,8 @@ class manager {
   task<void> become(std::shared_ptr<live> l, state to, json fact);
   task<void> save(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took = {});
   // What save() and note() share: one fact and the writes that go with it, in one commit.
-  task<void> append(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took, std::vector<write> writes);
+  task<void> append(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took,
+                    std::vector<write> writes);
   void drop_client(live& l);
 
   parts parts_;

@@ -75,7 +75,8 @@ task<void> manager::make_box(std::shared_ptr<live> l) {
   l->rec.missing_walls = info->missing;
   watch(l);
   auto dial = (*backend)->connect(r.id);
-  auto stream = co_await runtime::within<box_stream>(std::chrono::seconds(10), "connecting to the agent of " + r.id, std::move(dial));
+  auto stream = co_await runtime::within<box_stream>(std::chrono::seconds(10), "connecting to the agent of " + r.id,
+                                                     std::move(dial));
   if (!stream) co_return stream.error();
   auto client = co_await agent_client::open(parts_.executor, std::move(*stream));
   if (!client) co_return client.error();
@@ -98,8 +99,10 @@ task<void> manager::fetch_repository(std::shared_ptr<live> l, std::string token)
   if (l->rec.repo.commit.empty()) l->rec.repo.commit = fetched->commit;
   auto packed = pack_folder(parts_.executor, parts_.blocking, fetched->folder);
   result<void> unpacked;
-  if (packed) unpacked = co_await unpack(l, *packed);
-  else unpacked = packed.error();
+  if (packed)
+    unpacked = co_await unpack(l, *packed);
+  else
+    unpacked = packed.error();
   auto cleaning = [staging = want.staging] {
     std::error_code ignored;
     std::filesystem::remove_all(staging, ignored);
@@ -119,7 +122,8 @@ task<void> manager::unpack(std::shared_ptr<live> l, std::shared_ptr<byte_source>
   auto done = co_await exec_buffered(l->client, std::move(want));
   if (!done) co_return done.error();
   if (done->exit.value("exit_code", json(-1)) != json(0))
-    co_return fail(errc::unavailable, "unpack_failed", "the repository could not be unpacked in the sandbox: " + tail(done->err, 2000),
+    co_return fail(errc::unavailable, "unpack_failed",
+                   "the repository could not be unpacked in the sandbox: " + tail(done->err, 2000),
                    "Give the sandbox more disk or memory, or look at the text for the cause.");
   co_return result<void>{};
 }
@@ -127,9 +131,13 @@ task<void> manager::unpack(std::shared_ptr<live> l, std::shared_ptr<byte_source>
 task<void> manager::check_software(std::shared_ptr<live> l) {
   std::string script = "missing=; for p in";
   for (const auto& name : l->rec.packages) script += " '" + name + "'";
-  script += "; do dpkg-query -W -f '${Status}' \"$p\" 2>/dev/null | grep -q 'ok installed' || command -v \"$p\" >/dev/null || missing=\"$missing $p\"; done; for a in";
+  script +=
+      "; do dpkg-query -W -f '${Status}' \"$p\" 2>/dev/null | grep -q 'ok installed' || command -v \"$p\" >/dev/null "
+      "|| missing=\"$missing $p\"; done; for a in";
   for (const auto& name : l->rec.agents) script += " '" + name + "'";
-  script += "; do c=$a; [ \"$a\" = claude-code ] && c=claude; command -v \"$c\" >/dev/null || missing=\"$missing $a\"; done; echo $missing";
+  script +=
+      "; do c=$a; [ \"$a\" = claude-code ] && c=claude; command -v \"$c\" >/dev/null || missing=\"$missing $a\"; done; "
+      "echo $missing";
   exec_request want;
   want.arguments = {{"command", script}, {"cwd", "/"}};
   want.limit = std::chrono::seconds(60);
@@ -139,7 +147,8 @@ task<void> manager::check_software(std::shared_ptr<live> l) {
   while (!missing.empty() && (missing.back() == '\n' || missing.back() == ' ')) missing.pop_back();
   if (!missing.empty())
     co_return fail(errc::unsupported, "software_missing",
-                   "template \"" + l->rec.template_name + "\" does not hold: " + missing + "; and a sandbox without network cannot install it",
+                   "template \"" + l->rec.template_name + "\" does not hold: " + missing +
+                       "; and a sandbox without network cannot install it",
                    "Install it on the host (template host shows the host's software), or leave it out.", "/packages");
   co_return result<void>{};
 }
@@ -155,13 +164,17 @@ task<void> manager::run_init(std::shared_ptr<live> l) {
   auto done = co_await exec_buffered(l->client, std::move(want));
   if (!done) co_return done.error();
   const auto took = std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start);
-  json fact{{"phase", "setup"}, {"step", "init_script"}, {"exit", done->exit}, {"stdout", to_utf8(tail(done->out, 16000))},
+  json fact{{"phase", "setup"},
+            {"step", "init_script"},
+            {"exit", done->exit},
+            {"stdout", to_utf8(tail(done->out, 16000))},
             {"stderr", to_utf8(tail(done->err, 16000))}};
   fact["message"] = "the init script ended: " + done->exit.dump();
   if (auto noted = co_await note(l, "lifecycle", std::move(fact), took); !noted) co_return noted.error();
   if (done->exit.value("exit_code", json(-1)) != json(0))
     co_return fail(errc::invalid_argument, "init_script_failed",
-                   "the init script failed (" + done->exit.dump() + "): " + to_utf8(tail(done->err.empty() ? done->out : done->err, 2000)),
+                   "the init script failed (" + done->exit.dump() +
+                       "): " + to_utf8(tail(done->err.empty() ? done->out : done->err, 2000)),
                    "Mend the script; its whole output is in `caged logs " + l->rec.id + "`.", "/init_script");
   co_return result<void>{};
 }

@@ -32,7 +32,8 @@ task<void> manager::adopt_all() {
     // A set-up that was cut short cannot be continued: its box is swept like a stranger's.
     std::vector<std::string> known;
     for (const auto& [id, l] : sandboxes_)
-      if (l->rec.backend == name && (l->rec.status == state::running || l->rec.status == state::paused)) known.push_back(id);
+      if (l->rec.backend == name && (l->rec.status == state::running || l->rec.status == state::paused))
+        known.push_back(id);
     auto adopted = co_await backend->adopt(known);
     if (!adopted) co_return adopted.error();
     std::map<std::string, box_state> found;
@@ -49,7 +50,8 @@ task<void> manager::adopt_all() {
       const bool was_pending = l->rec.status == state::pending;
       l->rec.ended_reason = was_pending ? "setup_interrupted" : "lost";
       l->rec.failure = fail(errc::unavailable, l->rec.ended_reason,
-                            was_pending ? "the server stopped while this sandbox was being set up" : "the box was gone when the server started again",
+                            was_pending ? "the server stopped while this sandbox was being set up"
+                                        : "the box was gone when the server started again",
                             "Make a new one with `caged up`.");
       json fact{{"phase", "error"}, {"reason", l->rec.ended_reason}};
       if (auto done = co_await become(l, state::error, std::move(fact)); !done) co_return done.error();
@@ -78,7 +80,8 @@ asio::awaitable<void> manager::watch_box(std::shared_ptr<live> l) {
   l->rec.ended_reason = reason;
   const bool lost = !end || !end->waited || reason == "out_of_memory" || reason == "killed" || reason == "lost";
   if (lost)
-    l->rec.failure = fail(reason == "out_of_memory" ? errc::limit_exceeded : errc::unavailable, reason, "the sandbox ended by itself: " + reason,
+    l->rec.failure = fail(reason == "out_of_memory" ? errc::limit_exceeded : errc::unavailable, reason,
+                          "the sandbox ended by itself: " + reason,
                           reason == "out_of_memory" ? "Give it more memory." : "Make a new one with `caged up`.");
   (void)co_await (*backend)->destroy(id);  // what is left of it: folders, cgroups
   json fact{{"phase", lost ? "error" : "stopped"}, {"reason", reason}};
@@ -120,8 +123,12 @@ task<void> manager::check_budget(std::shared_ptr<live> l) {
   const int reached = percent >= 100 ? 100 : percent >= 95 ? 95 : percent >= 80 ? 80 : 0;
   if (reached <= r.budget_alert) co_return result<void>{};
   l->rec.budget_alert = reached;
-  json fact{{"kind", reached == 100 ? "budget_exceeded" : reached == 95 ? "budget_critical" : "budget_warning"},
-            {"percent", reached}, {"spent_micro", spent}, {"budget_micro", r.budget_micro}};
+  json fact{{"kind", reached == 100  ? "budget_exceeded"
+                     : reached == 95 ? "budget_critical"
+                                     : "budget_warning"},
+            {"percent", reached},
+            {"spent_micro", spent},
+            {"budget_micro", r.budget_micro}};
   if (auto saved = co_await save(l, "alert", std::move(fact)); !saved) co_return saved.error();
   if (reached == 100) co_return co_await destroy(r.id, "budget_exceeded");
   co_return result<void>{};

@@ -9,7 +9,8 @@
 namespace caged::sandbox {
 namespace {
 
-constexpr std::array<std::string_view, 7> names{"unset", "pending", "running", "paused", "stopped", "error", "destroyed"};
+constexpr std::array<std::string_view, 7> names{"unset",   "pending", "running",  "paused",
+                                                "stopped", "error",   "destroyed"};
 
 json text_or_null(const std::string& text) { return text.empty() ? json(nullptr) : json(text); }
 
@@ -29,13 +30,19 @@ std::optional<state> parse_state(std::string_view text) noexcept {
 
 bool may_become(state from, state to) noexcept {
   switch (to) {
-    case state::running: return from == state::pending || from == state::paused;
-    case state::paused: return from == state::running;
-    case state::stopped: return from == state::running || from == state::paused;
-    case state::error: return from == state::pending || from == state::running || from == state::paused;
-    case state::destroyed: return from != state::destroyed && from != state::unset;
+    case state::running:
+      return from == state::pending || from == state::paused;
+    case state::paused:
+      return from == state::running;
+    case state::stopped:
+      return from == state::running || from == state::paused;
+    case state::error:
+      return from == state::pending || from == state::running || from == state::paused;
+    case state::destroyed:
+      return from != state::destroyed && from != state::unset;
     case state::pending:
-    case state::unset: return false;
+    case state::unset:
+      return false;
   }
   return false;
 }
@@ -45,18 +52,41 @@ std::int64_t record::running_us(std::int64_t now_us) const noexcept {
 }
 
 json to_stored(const record& r) {
-  json j{{"id", r.id}, {"name", r.name}, {"template", r.template_name}, {"backend", r.backend},
-         {"network_mode", r.network_mode}, {"init_script", r.init_script}, {"owner_key", r.owner_key},
-         {"cpus", r.cpus}, {"memory_mb", r.memory_mb}, {"disk_gb", r.disk_gb}, {"timeout_s", r.timeout_s},
-         {"budget_micro", r.budget_micro}, {"allowlist", r.allowlist}, {"packages", r.packages}, {"agents", r.agents},
-         {"env", r.env}, {"metadata", r.metadata}, {"status", to_string(r.status)}, {"session_id", r.session_id},
-         {"ended_reason", r.ended_reason}, {"walls", r.walls}, {"missing_walls", r.missing_walls},
-         {"created_us", r.created_us}, {"started_us", r.started_us}, {"stopped_us", r.stopped_us},
-         {"running_total_us", r.running_total_us}, {"running_since_us", r.running_since_us}, {"budget_alert", r.budget_alert}};
-  j["repo"] = {{"url", r.repo.url}, {"branch", r.repo.branch}, {"commit", r.repo.commit}, {"subdirectory", r.repo.subdirectory}};
+  json j{{"id", r.id},
+         {"name", r.name},
+         {"template", r.template_name},
+         {"backend", r.backend},
+         {"network_mode", r.network_mode},
+         {"init_script", r.init_script},
+         {"owner_key", r.owner_key},
+         {"cpus", r.cpus},
+         {"memory_mb", r.memory_mb},
+         {"disk_gb", r.disk_gb},
+         {"timeout_s", r.timeout_s},
+         {"budget_micro", r.budget_micro},
+         {"allowlist", r.allowlist},
+         {"packages", r.packages},
+         {"agents", r.agents},
+         {"env", r.env},
+         {"metadata", r.metadata},
+         {"status", to_string(r.status)},
+         {"session_id", r.session_id},
+         {"ended_reason", r.ended_reason},
+         {"walls", r.walls},
+         {"missing_walls", r.missing_walls},
+         {"created_us", r.created_us},
+         {"started_us", r.started_us},
+         {"stopped_us", r.stopped_us},
+         {"running_total_us", r.running_total_us},
+         {"running_since_us", r.running_since_us},
+         {"budget_alert", r.budget_alert}};
+  j["repo"] = {
+      {"url", r.repo.url}, {"branch", r.repo.branch}, {"commit", r.repo.commit}, {"subdirectory", r.repo.subdirectory}};
   if (r.failure)
-    j["failure"] = {{"code", static_cast<int>(r.failure->code)}, {"reason", r.failure->reason},
-                    {"message", r.failure->message}, {"action", r.failure->action}};
+    j["failure"] = {{"code", static_cast<int>(r.failure->code)},
+                    {"reason", r.failure->reason},
+                    {"message", r.failure->message},
+                    {"action", r.failure->action}};
   return j;
 }
 
@@ -97,19 +127,37 @@ record from_stored(const json& j) {
   if (const auto it = j.find("repo"); it != j.end())
     r.repo = {it->value("url", ""), it->value("branch", ""), it->value("commit", ""), it->value("subdirectory", "")};
   if (const auto it = j.find("failure"); it != j.end())
-    r.failure = caged::error{static_cast<errc>(it->value("code", 0)), it->value("reason", ""), it->value("message", ""),
-                             it->value("action", ""), {}};
+    r.failure = caged::error{static_cast<errc>(it->value("code", 0)),
+                             it->value("reason", ""),
+                             it->value("message", ""),
+                             it->value("action", ""),
+                             {}};
   return r;
 }
 
 json to_api(const record& r, std::int64_t now_us) {
   const meter::compute_size size{std::llround(r.cpus * 1000), r.memory_mb, r.disk_gb};
   const double cost = dollars(meter::compute_cost_micro({}, size, r.running_us(now_us)));
-  json j{{"id", r.id}, {"name", r.name}, {"status", to_string(r.status)}, {"template", r.template_name},
-         {"backend", r.backend}, {"memory_mb", r.memory_mb}, {"disk_gb", r.disk_gb},
-         {"network_mode", r.network_mode}, {"allowlist", r.allowlist}, {"packages", r.packages}, {"agents", r.agents},
-         {"env", r.env}, {"metadata", r.metadata}, {"timeout", r.timeout_s}, {"session_id", r.session_id},
-         {"walls", r.walls}, {"missing_walls", r.missing_walls}, {"cost", cost}, {"llm_cost", 0.0}, {"total_cost", cost}};
+  json j{{"id", r.id},
+         {"name", r.name},
+         {"status", to_string(r.status)},
+         {"template", r.template_name},
+         {"backend", r.backend},
+         {"memory_mb", r.memory_mb},
+         {"disk_gb", r.disk_gb},
+         {"network_mode", r.network_mode},
+         {"allowlist", r.allowlist},
+         {"packages", r.packages},
+         {"agents", r.agents},
+         {"env", r.env},
+         {"metadata", r.metadata},
+         {"timeout", r.timeout_s},
+         {"session_id", r.session_id},
+         {"walls", r.walls},
+         {"missing_walls", r.missing_walls},
+         {"cost", cost},
+         {"llm_cost", 0.0},
+         {"total_cost", cost}};
   // Whole processors are shown as integers: clients compare them with what they sent.
   j["cpus"] = r.cpus == std::floor(r.cpus) ? json(static_cast<std::int64_t>(r.cpus)) : json(r.cpus);
   j["budget"] = r.budget_micro == 0 ? json(nullptr) : json(dollars(r.budget_micro));
@@ -123,7 +171,8 @@ json to_api(const record& r, std::int64_t now_us) {
   j["stopped_at"] = time_or_null(r.stopped_us);
   j["ended_reason"] = text_or_null(r.ended_reason);
   j["error"] = nullptr;
-  if (r.failure) j["error"] = {{"reason", r.failure->reason}, {"message", r.failure->message}, {"action", r.failure->action}};
+  if (r.failure)
+    j["error"] = {{"reason", r.failure->reason}, {"message", r.failure->message}, {"action", r.failure->action}};
   return j;
 }
 

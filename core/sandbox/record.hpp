@@ -20,7 +20,7 @@ std::optional<state> parse_state(std::string_view text) noexcept;
 bool may_become(state from, state to) noexcept;
 
 struct repository {
-  std::string url;         // http(s)://, ssh, git@host:path, or an absolute path on the server
+  std::string url;  // http(s)://, ssh, git@host:path, or an absolute path on the server
   std::string branch, commit, subdirectory;
 };
 

@@ -12,7 +12,7 @@ namespace fs = std::filesystem;
 // git with nothing of the host's configuration: no hooks, helpers, prompts, ext:: protocol or credential stores.
 std::map<std::string, std::string> git_environment(const fetch_request& want) {
   std::vector<std::pair<std::string, std::string>> settings{
-      {"core.hooksPath", "/dev/null"}, {"core.fsmonitor", "false"},   {"credential.helper", ""},
+      {"core.hooksPath", "/dev/null"}, {"core.fsmonitor", "false"},       {"credential.helper", ""},
       {"protocol.ext.allow", "never"}, {"protocol.file.allow", "always"}, {"safe.directory", "*"},
       {"advice.detachedHead", "false"}};
   // git sends the header to whatever host a redirect names, so with a token no redirect is followed.
@@ -20,10 +20,14 @@ std::map<std::string, std::string> git_environment(const fetch_request& want) {
     settings.emplace_back("http.extraHeader", "Authorization: Basic " + base64_encode("x-access-token:" + want.token));
     settings.emplace_back("http.followRedirects", "false");
   }
-  std::map<std::string, std::string> env{{"HOME", want.staging.string()}, {"GIT_CONFIG_NOSYSTEM", "1"},
-                                         {"GIT_CONFIG_GLOBAL", "/dev/null"}, {"GIT_TERMINAL_PROMPT", "0"},
-                                         {"GIT_ASKPASS", "/bin/false"}, {"GIT_SSH_COMMAND", "ssh -oBatchMode=yes"},
-                                         {"LC_ALL", "C.UTF-8"}, {"GIT_CONFIG_COUNT", std::to_string(settings.size())}};
+  std::map<std::string, std::string> env{{"HOME", want.staging.string()},
+                                         {"GIT_CONFIG_NOSYSTEM", "1"},
+                                         {"GIT_CONFIG_GLOBAL", "/dev/null"},
+                                         {"GIT_TERMINAL_PROMPT", "0"},
+                                         {"GIT_ASKPASS", "/bin/false"},
+                                         {"GIT_SSH_COMMAND", "ssh -oBatchMode=yes"},
+                                         {"LC_ALL", "C.UTF-8"},
+                                         {"GIT_CONFIG_COUNT", std::to_string(settings.size())}};
   for (std::size_t i = 0; i < settings.size(); ++i) {
     env["GIT_CONFIG_KEY_" + std::to_string(i)] = settings[i].first;
     env["GIT_CONFIG_VALUE_" + std::to_string(i)] = settings[i].second;
@@ -32,7 +36,8 @@ std::map<std::string, std::string> git_environment(const fetch_request& want) {
 }
 
 std::string without(std::string text, const std::string& secret) {
-  for (std::size_t at; !secret.empty() && (at = text.find(secret)) != std::string::npos;) text.replace(at, secret.size(), "[redacted]");
+  for (std::size_t at; !secret.empty() && (at = text.find(secret)) != std::string::npos;)
+    text.replace(at, secret.size(), "[redacted]");
   return text;
 }
 
@@ -58,14 +63,16 @@ result<fs::path> checked_path(const fetch_request& want) {
   std::error_code ec;
   const fs::path real = fs::canonical(path_of(want.repo.url), ec);
   if (ec || !fs::is_directory(real))
-    return fail(errc::invalid_argument, "repo_not_found", "repo \"" + want.repo.url + "\" is no folder of the server's host",
+    return fail(errc::invalid_argument, "repo_not_found",
+                "repo \"" + want.repo.url + "\" is no folder of the server's host",
                 "Give the absolute path of a folder that exists where `caged serve` runs.", "/repo");
   if (want.roots.empty()) return real;
   for (const auto& root : want.roots) {
     const auto relative = real.lexically_relative(fs::weakly_canonical(root));
     if (!relative.empty() && *relative.begin() != "..") return real;
   }
-  return fail(errc::permission_denied, "repo_outside_roots", "repo \"" + real.string() + "\" lies outside the folders the server may read",
+  return fail(errc::permission_denied, "repo_outside_roots",
+              "repo \"" + real.string() + "\" lies outside the folders the server may read",
               "Add its parent to repo_roots in the server's configuration.", "/repo");
 }
 
@@ -77,12 +84,14 @@ result<fetched> clone(const fetch_request& want, const std::string& source) {
   arguments.insert(arguments.end(), {"--", source, folder.string()});
   if (auto done = git(want, arguments); !done) return done.error();
   if (!want.repo.commit.empty()) {
-    if (auto done = git(want, {"-C", folder.string(), "checkout", "--quiet", "--detach", want.repo.commit}); !done) return done.error();
+    if (auto done = git(want, {"-C", folder.string(), "checkout", "--quiet", "--detach", want.repo.commit}); !done)
+      return done.error();
   }
   fetched f;
   f.folder = folder;
   // An empty repository has no commit; that is no failure.
-  if (auto head = git(want, {"-C", folder.string(), "rev-parse", "--verify", "HEAD"}); head) f.commit = head->substr(0, head->find('\n'));
+  if (auto head = git(want, {"-C", folder.string(), "rev-parse", "--verify", "HEAD"}); head)
+    f.commit = head->substr(0, head->find('\n'));
   return f;
 }
 
@@ -92,7 +101,9 @@ result<fetched> fetch_to_host(const fetch_request& want) {
   std::error_code ec;
   fs::remove_all(want.staging, ec);
   fs::create_directories(want.staging, ec);
-  if (ec) return fail(errc::insufficient_storage, "staging_failed", "cannot make " + want.staging.string() + ": " + ec.message(), "Free disk in the data folder.");
+  if (ec)
+    return fail(errc::insufficient_storage, "staging_failed",
+                "cannot make " + want.staging.string() + ": " + ec.message(), "Free disk in the data folder.");
   fs::permissions(want.staging, fs::perms::owner_all, ec);
   fetched f;
   const bool as_it_is = is_path(want.repo.url) && want.repo.branch.empty() && want.repo.commit.empty();
@@ -116,18 +127,33 @@ result<fetched> fetch_to_host(const fetch_request& want) {
   const fs::path base = fs::canonical(f.folder, ec);
   const fs::path sub = ec ? fs::path() : fs::canonical(base / want.repo.subdirectory, ec);
   if (ec || !fs::is_directory(sub))
-    return fail(errc::invalid_argument, "subdir_not_found", "the repository has no folder \"" + want.repo.subdirectory + "\"", "Name a folder that exists in it.", "/repo_subdir");
+    return fail(errc::invalid_argument, "subdir_not_found",
+                "the repository has no folder \"" + want.repo.subdirectory + "\"", "Name a folder that exists in it.",
+                "/repo_subdir");
   const auto relative = sub.lexically_relative(base);
   if (relative.empty() || *relative.begin() == "..")
-    return fail(errc::invalid_argument, "bad_subdir", "repo_subdir \"" + want.repo.subdirectory + "\" leads out of the repository", "Name a folder inside it.", "/repo_subdir");
+    return fail(errc::invalid_argument, "bad_subdir",
+                "repo_subdir \"" + want.repo.subdirectory + "\" leads out of the repository",
+                "Name a folder inside it.", "/repo_subdir");
   f.folder = sub;
   return f;
 }
 
-result<std::shared_ptr<byte_source>> pack_folder(asio::any_io_executor executor, asio::any_io_executor pool, fs::path folder) {
+result<std::shared_ptr<byte_source>> pack_folder(asio::any_io_executor executor, asio::any_io_executor pool,
+                                                 fs::path folder) {
   runtime::program p;
   // A file that changes while it is read is the user at work, not a failure.
-  p.argv = {"tar", "-c", "--numeric-owner", "--warning=no-file-changed", "--warning=no-file-ignored", "--ignore-failed-read", "-f", "-", "-C", folder.string(), "."};
+  p.argv = {"tar",
+            "-c",
+            "--numeric-owner",
+            "--warning=no-file-changed",
+            "--warning=no-file-ignored",
+            "--ignore-failed-read",
+            "-f",
+            "-",
+            "-C",
+            folder.string(),
+            "."};
   p.env = {{"LC_ALL", "C.UTF-8"}};
   return runtime::open_program(std::move(executor), std::move(pool), std::move(p));
 }

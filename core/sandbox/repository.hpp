@@ -10,15 +10,15 @@ namespace caged::sandbox {
 
 struct fetch_request {
   repository repo;
-  std::string token;                           // for a private repository; travels to git by environment, never by argv
-  std::filesystem::path staging;               // made here, removed by the caller
-  std::vector<std::filesystem::path> roots;    // host folders a path may lie in; empty = any
-  std::chrono::seconds limit{600};             // for each run of git
+  std::string token;  // for a private repository; travels to git by environment, never by argv
+  std::filesystem::path staging;  // made here, removed by the caller
+  std::vector<std::filesystem::path> roots;  // host folders a path may lie in; empty = any
+  std::chrono::seconds limit{600};  // for each run of git
 };
 
 struct fetched {
   std::filesystem::path folder;  // what goes to /workspace
-  std::string commit;            // checked out; "" when it is no git repository
+  std::string commit;  // checked out; "" when it is no git repository
 };
 
 // Blocks; call it on a pool. A path without branch and commit is taken as it is, uncommitted work included; anything

@@ -22,8 +22,10 @@ bool starts(std::string_view text, std::string_view with) { return text.substr(0
 
 // A name that git takes for an option would be one.
 result<void> check_git_word(const std::string& word, const char* path) {
-  if (starts(word, "-") || word.find_first_of(" \t\r\n\\~^:?*[\x7f") != std::string::npos || word.find("..") != std::string::npos)
-    return refuse(path, "bad_git_name", "\"" + word + "\" is no name of a branch or commit", "Use a plain name or a hash.");
+  if (starts(word, "-") || word.find_first_of(" \t\r\n\\~^:?*[\x7f") != std::string::npos ||
+      word.find("..") != std::string::npos)
+    return refuse(path, "bad_git_name", "\"" + word + "\" is no name of a branch or commit",
+                  "Use a plain name or a hash.");
   return {};
 }
 
@@ -32,17 +34,20 @@ result<void> check_repository(const repository& repo, const caller& who) {
   const std::string& url = repo.url;
   if (url.empty()) {
     if (!repo.branch.empty() || !repo.commit.empty() || !repo.subdirectory.empty())
-      return refuse("/repo", "repo_missing", "repo_branch, repo_commit or repo_subdir is given without repo", "Say which repository: repo.");
+      return refuse("/repo", "repo_missing", "repo_branch, repo_commit or repo_subdir is given without repo",
+                    "Say which repository: repo.");
     return {};
   }
   const bool https = starts(url, "https://");
-  const bool other = starts(url, "http://") || starts(url, "ssh://") || starts(url, "git@") || starts(url, "file:///") || starts(url, "/");
+  const bool other = starts(url, "http://") || starts(url, "ssh://") || starts(url, "git@") ||
+                     starts(url, "file:///") || starts(url, "/");
   if (!https && !other)
     return refuse("/repo", "bad_repo", "repo \"" + url + "\" is neither a URL nor an absolute path",
                   "Use https://…, http://…, ssh://…, git@host:path or an absolute path on the server.");
   if (!https && who.granted != scope::full)
     return fail(errc::permission_denied, "scope_too_small",
-                "repo \"" + url + "\" would be read with the host's own rights; the key's scope is " + std::string(to_string(who.granted)),
+                "repo \"" + url + "\" would be read with the host's own rights; the key's scope is " +
+                    std::string(to_string(who.granted)),
                 "Use an https URL, or a key of scope full.", "/repo");
   if (!repo.branch.empty())
     if (auto ok = check_git_word(repo.branch, "/repo_branch"); !ok) return ok.error();
@@ -51,7 +56,8 @@ result<void> check_repository(const repository& repo, const caller& who) {
   const std::string& sub = repo.subdirectory;
   const std::string framed = "/" + sub + "/";
   if (!sub.empty() && (starts(sub, "/") || starts(sub, "-") || framed.find("/../") != std::string::npos))
-    return refuse("/repo_subdir", "bad_subdir", "repo_subdir \"" + sub + "\" leads out of the repository", "Name a folder inside it.");
+    return refuse("/repo_subdir", "bad_subdir", "repo_subdir \"" + sub + "\" leads out of the repository",
+                  "Name a folder inside it.");
   return {};
 }
 
@@ -62,7 +68,8 @@ result<std::string> choose(const char* path, const char* what, const std::string
   for (const auto& k : known)
     if (k == asked) return asked;
   std::string near = nearest(asked, known);
-  return refuse(path, std::string("unknown_") + what, std::string("the ") + what + " \"" + asked + "\" is not known here",
+  return refuse(path, std::string("unknown_") + what,
+                std::string("the ") + what + " \"" + asked + "\" is not known here",
                 (near.empty() ? "" : "Did you mean \"" + near + "\"? ") + "Known: " + joined(known) + ".");
 }
 
@@ -79,11 +86,16 @@ result<create_request> parse_create(const json& a, const caller& who, const conf
   record& r = request.wanted;
   r.name = a.value("name", "");
   r.owner_key = who.key_id;
-  if (auto chosen = choose("/template", "template", a.value("template", ""), host.default_template, images); chosen) r.template_name = *chosen;
-  else return chosen.error();
-  if (auto chosen = choose("/backend", "backend", a.value("backend", "") == "auto" ? "" : a.value("backend", ""), host.default_backend, backends); chosen)
+  if (auto chosen = choose("/template", "template", a.value("template", ""), host.default_template, images); chosen)
+    r.template_name = *chosen;
+  else
+    return chosen.error();
+  if (auto chosen = choose("/backend", "backend", a.value("backend", "") == "auto" ? "" : a.value("backend", ""),
+                           host.default_backend, backends);
+      chosen)
     r.backend = *chosen;
-  else return chosen.error();
+  else
+    return chosen.error();
   r.cpus = amount(a, "cpus", host.limits.cpus);
   r.memory_mb = std::llround(amount(a, "memory_mb", host.limits.memory_mb));
   r.disk_gb = std::llround(amount(a, "disk_gb", host.limits.disk_gb));
@@ -107,14 +119,19 @@ result<create_request> parse_create(const json& a, const caller& who, const conf
   if (r.network_mode != "none")
     return fail(errc::unsupported, "network_mode_unsupported",
                 "network_mode \"" + r.network_mode + "\" was asked for; this version gives sandboxes no network at all",
-                "Use network_mode none, and bring what the work needs in by repo or by copying files.", "/network_mode");
+                "Use network_mode none, and bring what the work needs in by repo or by copying files.",
+                "/network_mode");
   if (a.contains("secrets") && !a["secrets"].empty())
-    return fail(errc::unsupported, "secrets_unsupported", "secrets were asked for; this version has no secret store", "Leave secrets out.", "/secrets");
+    return fail(errc::unsupported, "secrets_unsupported", "secrets were asked for; this version has no secret store",
+                "Leave secrets out.", "/secrets");
   if (a.contains("policies") && !a["policies"].empty())
-    return fail(errc::unsupported, "policies_unsupported", "policies were asked for; this version evaluates none per sandbox", "Leave policies out.", "/policies");
+    return fail(errc::unsupported, "policies_unsupported",
+                "policies were asked for; this version evaluates none per sandbox", "Leave policies out.", "/policies");
   for (const char* key : {"persona_id", "harness_id"})
     if (!a.value(key, "").empty())
-      return fail(errc::unsupported, "persona_unsupported", std::string(key) + " was given; a self-hosted server has none", "Leave it out.", std::string("/") + key);
+      return fail(errc::unsupported, "persona_unsupported",
+                  std::string(key) + " was given; a self-hosted server has none", "Leave it out.",
+                  std::string("/") + key);
   return request;
 }
 

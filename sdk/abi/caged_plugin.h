@@ -43,27 +43,27 @@ typedef struct caged_plugin_descriptor {
   uint64_t magic;       /* CAGED_PLUGIN_MAGIC */
   uint32_t size;        /* sizeof(caged_plugin_descriptor) where the plugin was compiled */
   uint32_t abi;         /* CAGED_PLUGIN_ABI */
-  const char *fingerprint; /* "sdk=0.1.0;cxx=202002;…", see <caged/fingerprint.hpp>; compared piece by piece */
-  const char *kind;     /* "vmm", "transport", "storage", "tool", "billing" */
-  const char *name;     /* [a-z][a-z0-9-]{0,31}, unique within the kind */
-  const char *version;  /* the plugin's own, for people */
-  const char *summary;  /* one line, for people */
+  const char* fingerprint; /* "sdk=0.1.0;cxx=202002;…", see <caged/fingerprint.hpp>; compared piece by piece */
+  const char* kind;     /* "vmm", "transport", "storage", "tool", "billing" */
+  const char* name;     /* [a-z][a-z0-9-]{0,31}, unique within the kind */
+  const char* version;  /* the plugin's own, for people */
+  const char* summary;  /* one line, for people */
   uint32_t event_schema; /* event catalogue it was built against; a host refuses one newer than its own */
   uint32_t reserved;    /* 0 */
   uint64_t offers;      /* CAGED_OFFERS_* */
   uint64_t needs;       /* CAGED_NEEDS_* */
-  const char *config_schema; /* JSON Schema 2020-12 of the configuration, an object schema */
+  const char* config_schema; /* JSON Schema 2020-12 of the configuration, an object schema */
 
   /* Makes the plugin. `host` is a caged::host*, `config` UTF-8 JSON that fits config_schema, defaults filled in. Sets
    * *plugin to a caged::plugin* and returns 0; or returns another number and writes a zero-terminated reason into
    * `error` (at most error_size bytes). Throws nothing, has no effect outside the process, and runs on a thread of its
    * own with a deadline. */
-  int32_t (*create)(void *host, const char *config, uint64_t config_size, void **plugin, char *error,
+  int32_t (*create)(void* host, const char* config, uint64_t config_size, void** plugin, char* error,
                     uint64_t error_size);
   /* Ends what create() made. Throws nothing. */
-  void (*destroy)(void *plugin);
+  void (*destroy)(void* plugin);
   /* The interface of that name, "caged.vmm.v1", or NULL. Throws nothing. */
-  void *(*find_interface)(void *plugin, const char *name);
+  void* (*find_interface)(void* plugin, const char* name);
 } caged_plugin_descriptor;
 
 /* The size every plugin of ABI 1 has at least. */

@@ -50,8 +50,10 @@ int main(int argc, char** argv) {
     }
     auto value = read_json(argv[i]);
     if (value.has_error()) return wrong(word + ": " + caged::describe(value.error()));
-    if (word == "--config") options.config = std::move(*value);
-    else options.bad_config = std::move(*value);
+    if (word == "--config")
+      options.config = std::move(*value);
+    else
+      options.bad_config = std::move(*value);
   }
   if (plugin.empty()) return wrong("no plugin is given");
   const auto report = caged::testing::run_contract(std::filesystem::path(plugin), options);
@@ -60,6 +62,7 @@ int main(int argc, char** argv) {
     return 2;
   }
   std::cout << report->text();
-  if (report->checks.empty()) std::cerr << "caged-plugin-check: no check has \"" << options.filter << "\" in its name\n";
+  if (report->checks.empty())
+    std::cerr << "caged-plugin-check: no check has \"" << options.filter << "\" in its name\n";
   return report->passed() ? 0 : 1;
 }

@@ -143,9 +143,12 @@ class runner {
       context.parts_->failures.push_back(std::string("an exception: ") + e.what());
     }
     check_result out{r.kind.empty() ? "every kind" : r.kind, r.what.name, verdict::passed, {}};
-    for (const std::string& failure : context.parts_->failures) out.detail += (out.detail.empty() ? "" : "; ") + failure;
-    if (!out.detail.empty()) out.how = verdict::failed;
-    else if (!context.parts_->skipped.empty()) out.how = verdict::skipped, out.detail = context.parts_->skipped;
+    for (const std::string& failure : context.parts_->failures)
+      out.detail += (out.detail.empty() ? "" : "; ") + failure;
+    if (!out.detail.empty())
+      out.how = verdict::failed;
+    else if (!context.parts_->skipped.empty())
+      out.how = verdict::skipped, out.detail = context.parts_->skipped;
     return out;
   }
 

@@ -44,7 +44,8 @@ http::request head_of(std::string method, const std::string& target, http::heade
   r.host = "127.0.0.1";
   r.remote = "127.0.0.1:2";
   r.fields = std::move(fields);
-  for (const auto segment : split(std::string_view(r.path).substr(1), '/')) r.segments.push_back(decoded(segment, '\0'));
+  for (const auto segment : split(std::string_view(r.path).substr(1), '/'))
+    r.segments.push_back(decoded(segment, '\0'));
   if (const auto question = target.find('?'); question != std::string::npos) {
     for (const auto pair : split(std::string_view(target).substr(question + 1), '&')) {
       const auto equals = pair.find('=');
@@ -139,7 +140,8 @@ http::handler fake_front::choose(const std::string& path) const {
   std::size_t longest = 0;
   for (const auto& [where, handler] : routes_) {
     const std::string& prefix = where.second;
-    const bool fits = prefix == "/" || (path.rfind(prefix, 0) == 0 && (path.size() == prefix.size() || path[prefix.size()] == '/'));
+    const bool fits =
+        prefix == "/" || (path.rfind(prefix, 0) == 0 && (path.size() == prefix.size() || path[prefix.size()] == '/'));
     if (!fits || !where.first.empty() || prefix.size() < longest) continue;
     longest = prefix.size();
     best = handler;

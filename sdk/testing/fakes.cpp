@@ -28,15 +28,19 @@ task<caller> fake_operations::authenticate(std::string credential) {
   caller who;
   who.key_id = "test";
   who.name = "test";
-  if (credential == full_key) who.granted = scope::full;
-  else if (credential == read_key) who.granted = scope::read;
-  else co_return fail(errc::unauthenticated, "key_unknown", "the key is not known", "Send a key that is.");
+  if (credential == full_key)
+    who.granted = scope::full;
+  else if (credential == read_key)
+    who.granted = scope::read;
+  else
+    co_return fail(errc::unauthenticated, "key_unknown", "the key is not known", "Send a key that is.");
   co_return who;
 }
 
 task<caller> fake_operations::redeem_ticket(std::string given) {
   if (given != ticket || std::exchange(ticket_used_, true))
-    co_return fail(errc::unauthenticated, "ticket_unknown", "the ticket is not known or used up", "Ask for another one.");
+    co_return fail(errc::unauthenticated, "ticket_unknown", "the ticket is not known or used up",
+                   "Ask for another one.");
   caller who;
   who.key_id = "test";
   who.granted = scope::full;
@@ -51,12 +55,14 @@ task<reply> fake_operations::invoke(call c) {
     for (const entry& e : entries_) {
       if (e.info.name != c.operation) continue;
       if (c.who.granted < e.info.needs)
-        co_return fail(errc::permission_denied, "scope_too_small", "the key's scope does not reach", "Use another key.");
+        co_return fail(errc::permission_denied, "scope_too_small", "the key's scope does not reach",
+                       "Use another key.");
       handler = e.handler;
       input = e.info.input;
     }
   }
-  if (!handler) co_return fail(errc::not_found, "operation_unknown", "no operation " + c.operation, "List the operations.");
+  if (!handler)
+    co_return fail(errc::not_found, "operation_unknown", "no operation " + c.operation, "List the operations.");
   auto schema = json_schema::compile(input);
   if (schema.has_error()) co_return schema.error();
   apply_defaults(input, c.arguments);
@@ -67,7 +73,8 @@ task<reply> fake_operations::invoke(call c) {
 
 result<void> fake_operations::add(operation_info info, operation_handler handler) {
   if (find(info.name) != nullptr)
-    return fail(errc::conflict, "operation_name_taken", "an operation " + info.name + " is there already", "Rename it.");
+    return fail(errc::conflict, "operation_name_taken", "an operation " + info.name + " is there already",
+                "Rename it.");
   for (const json* schema : {&info.input, &info.output}) {
     if (schema->is_null()) continue;
     auto compiled = json_schema::compile(*schema);

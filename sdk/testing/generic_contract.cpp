@@ -22,7 +22,8 @@ void refuses_unknown_configuration(contract_context& c) {
   json config = c.options().config.is_object() ? c.options().config : json::object();
   config["caged_contract_unknown"] = 1;
   const auto answer = c.load(std::move(config));
-  c.require(answer.has_error(), "a property that the schema does not know was accepted; say \"additionalProperties\": false");
+  c.require(answer.has_error(),
+            "a property that the schema does not know was accepted; say \"additionalProperties\": false");
   c.expect(answer.error().reason == "plugin_config_invalid", "refused, but with " + describe(answer.error()));
 }
 
@@ -53,7 +54,8 @@ void closes_twice(contract_context& c) {
 void describes_itself(contract_context& c) {
   const std::string& summary = c.summary();
   c.expect(!summary.empty(), "the summary is empty; say .summary = \"…\" in CAGED_PLUGIN");
-  c.expect(summary.size() <= 120 && summary.find('\n') == std::string::npos, "the summary is longer than one line of 120");
+  c.expect(summary.size() <= 120 && summary.find('\n') == std::string::npos,
+           "the summary is longer than one line of 120");
   const json properties = c.config_schema().value("properties", json::object());
   for (const auto& [name, property] : properties.items())
     c.expect(property.is_object() && property.contains("description"),

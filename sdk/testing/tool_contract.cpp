@@ -17,7 +17,8 @@ void adds_operations(contract_context& c) {
   const auto& offers = c.offers();
   const bool promises = std::find(offers.begin(), offers.end(), "operations") != offers.end();
   c.expect(promises == !c.host().registry().list().empty(),
-           promises ? "it offers operations but added none" : "it added operations but does not say so (CAGED_OFFERS_OPERATIONS)");
+           promises ? "it offers operations but added none"
+                    : "it added operations but does not say so (CAGED_OFFERS_OPERATIONS)");
 }
 
 void describes_operations(contract_context& c) {
@@ -27,7 +28,8 @@ void describes_operations(contract_context& c) {
     expect(good_operation_name(info->name), "the name is not of the form family.verb");
     expect(!info->summary.empty() && info->summary.size() <= 100, "the summary is empty or over 100 characters");
     expect(info->needs != scope::unset, "no scope is set");
-    expect(info->input.is_object() && info->input.value("type", json()) == "object", "the input schema is not of type object");
+    expect(info->input.is_object() && info->input.value("type", json()) == "object",
+           "the input schema is not of type object");
     expect(info->success == 204 || info->output.is_object(), "there is no output schema");
     expect(methods.count(info->method) == 1, "the method is \"" + info->method + "\"");
     expect(info->path.rfind("/v1/", 0) == 0, "the path does not begin with /v1/");
@@ -45,7 +47,8 @@ void gives_true_examples(contract_context& c) {
     c.require(input.has_value(), info->name + ": the input schema does not compile");
     for (const operation_example& example : info->examples) {
       const std::string where = info->name + ", example \"" + example.summary + "\": ";
-      if (auto fits = input->check(example.input); fits.has_error()) c.expect(false, where + "input: " + describe(fits.error()));
+      if (auto fits = input->check(example.input); fits.has_error())
+        c.expect(false, where + "input: " + describe(fits.error()));
       if (info->output.is_null() || info->gives != payload::document) continue;
       auto fits = json_schema::compile(info->output).value().check(example.output);
       if (fits.has_error()) c.expect(false, where + "output: " + describe(fits.error()));
@@ -71,7 +74,8 @@ void answers_its_examples(contract_context& c) {
         continue;
       }
       auto fits = json_schema::compile(info->output).value().check(answer->body);
-      if (fits.has_error()) c.expect(false, info->name + ": the answer does not fit its schema: " + describe(fits.error()));
+      if (fits.has_error())
+        c.expect(false, info->name + ": the answer does not fit its schema: " + describe(fits.error()));
     }
   }
   if (tried == 0) c.skip("no operation that changes nothing has an example");

@@ -1,4 +1,5 @@
-// Kind "transport": a way in. Answers everything exactly once, lets nobody in without a credential, and leaves no route.
+// Kind "transport": a way in. Answers everything exactly once, lets nobody in without a credential, and leaves no
+ // route.
 #include <caged/testing/contract.hpp>
 
 namespace caged::testing {
@@ -23,13 +24,15 @@ std::vector<std::string> prefixes(contract_context& c) {
   return out;
 }
 
-int status_of(contract_context& c, std::string method, const std::string& target, http::headers fields, std::string body) {
+int status_of(contract_context& c, std::string method, const std::string& target, http::headers fields,
+              std::string body) {
   const std::string what = method + " " + target;
   auto answer = c.await(ask(&c.host().front(), std::move(method), target, std::move(fields), std::move(body)));
   const auto got = c.require_ok(std::move(answer), what);
   c.expect(got.exception.empty(), what + ": the handler threw: " + got.exception);
   c.expect(got.answers == 1, what + ": answered " + std::to_string(got.answers) + " times, expected once");
-  c.expect(got.response.status < 500 || got.response.status == 501, what + ": answered " + std::to_string(got.response.status));
+  c.expect(got.response.status < 500 || got.response.status == 501,
+           what + ": answered " + std::to_string(got.response.status));
   return got.response.status;
 }
 
@@ -38,18 +41,21 @@ const http::headers with_key = {{"authorization", "Bearer " + std::string(fake_o
 
 void registers_routes(contract_context& c) {
   c.expect(routes_promised(c) == !c.host().front().routes().empty(),
-           routes_promised(c) ? "it offers routes but registered none" : "it has routes but does not say so (CAGED_OFFERS_ROUTES)");
+           routes_promised(c) ? "it offers routes but registered none"
+                              : "it has routes but does not say so (CAGED_OFFERS_ROUTES)");
 }
 
 void takes_routes_out(contract_context& c) {
   c.close();
-  for (const std::string& route : c.host().front().routes()) c.expect(false, "the route \"" + route + "\" is left after close()");
+  for (const std::string& route : c.host().front().routes())
+    c.expect(false, "the route \"" + route + "\" is left after close()");
 }
 
 void answers_everything(contract_context& c) {
   for (const std::string& prefix : prefixes(c)) {
     for (const char* method : {"GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "BREW"})
-      for (const char* rest : {"", "/", "/no/such/thing", "/%00", "/%2e%2e/%2e%2e/etc/passwd", "/%ff%fe", "/?a=%zz&a=1&=&"})
+      for (const char* rest :
+           {"", "/", "/no/such/thing", "/%00", "/%2e%2e/%2e%2e/etc/passwd", "/%ff%fe", "/?a=%zz&a=1&=&"})
         (void)status_of(c, method, prefix + (prefix.empty() && *rest == '\0' ? "/" : rest), with_key, "");
   }
 }
@@ -68,10 +74,12 @@ void refuses_wrong_keys(contract_context& c) {
   info.method = "GET";
   info.path = "/v1/contract-secret";
   auto called = std::make_shared<int>(0);
-  c.require_ok(c.host().registry().add(info, [called](call) -> task<reply> {
-    ++*called;
-    return []() -> task<reply> { co_return reply{}; }();
-  }), "add an operation");
+  c.require_ok(c.host().registry().add(info,
+                                       [called](call) -> task<reply> {
+                                         ++*called;
+                                         return []() -> task<reply> { co_return reply{}; }();
+                                       }),
+               "add an operation");
   for (const std::string& prefix : prefixes(c)) {
     for (const auto& fields : wrong) {
       const int status = status_of(c, "POST", prefix + "/contract-secret", fields, "{}");
@@ -84,8 +92,8 @@ void refuses_wrong_keys(contract_context& c) {
 
 void refuses_malformed_bodies(contract_context& c) {
   for (const std::string& prefix : prefixes(c)) {
-    for (const std::string& body : {std::string("{"), std::string("[]"), std::string("\"x\""), std::string("{\"a\":1,\"a\":2}"),
-                                    std::string("\xff\xfe"), std::string(70, '[')})
+    for (const std::string& body : {std::string("{"), std::string("[]"), std::string("\"x\""),
+                                    std::string("{\"a\":1,\"a\":2}"), std::string("\xff\xfe"), std::string(70, '[')})
       (void)status_of(c, "POST", prefix.empty() ? "/" : prefix, with_key, body);
   }
 }

@@ -26,7 +26,8 @@ bool offers(contract_context& c, const std::string& what) {
 // Destroys its box whatever the check did.
 class box_guard {
  public:
-  box_guard(contract_context& c, vmm_backend& vmm, box_spec spec) : c_(c), vmm_(vmm), id_(spec.id), info_(c.require_ok(c.await(vmm.make(std::move(spec))), "make a box")) {}
+  box_guard(contract_context& c, vmm_backend& vmm, box_spec spec)
+      : c_(c), vmm_(vmm), id_(spec.id), info_(c.require_ok(c.await(vmm.make(std::move(spec))), "make a box")) {}
   box_guard(const box_guard&) = delete;
   box_guard& operator=(const box_guard&) = delete;
   ~box_guard() {
@@ -96,9 +97,11 @@ void makes_a_box_that_can_be_spoken_to(contract_context& c) {
   c.expect(box.info().id == "contract-one", "the box has the id it was given");
   c.expect(box.info().state == box_state::running, "the box runs");
   c.expect(!box.info().walls.empty(), "its walls are named");
-  for (int i = 0; i < 4; ++i) c.expect(c.require_ok(c.await(stays_open(&vmm, "contract-one")), "connect"), "the agent keeps the connection");
+  for (int i = 0; i < 4; ++i)
+    c.expect(c.require_ok(c.await(stays_open(&vmm, "contract-one")), "connect"), "the agent keeps the connection");
   const box_usage usage = c.require_ok(c.await(vmm.usage("contract-one")), "usage");
-  c.expect(usage.disk_bytes.has_value() || usage.memory_bytes.has_value() || usage.cpu_user.has_value(), "something is counted");
+  c.expect(usage.disk_bytes.has_value() || usage.memory_bytes.has_value() || usage.cpu_user.has_value(),
+           "something is counted");
 }
 
 void destroys_all_and_again(contract_context& c) {
@@ -155,7 +158,8 @@ void tracks_changes(contract_context& c) {
     c.skip("this backend does not track changed files");
   }
   c.require_ok(c.await(vmm.mark_files("contract-diff")), "mark");
-  c.expect(c.require_ok(c.await(vmm.changes("contract-diff")), "changes").empty(), "nothing changed right after a mark");
+  c.expect(c.require_ok(c.await(vmm.changes("contract-diff")), "changes").empty(),
+           "nothing changed right after a mark");
 }
 
 void says_what_the_machine_gives(contract_context& c) {
@@ -163,21 +167,22 @@ void says_what_the_machine_gives(contract_context& c) {
   const auto probes = c.require_ok(c.await(vmm.probe_machine()), "probe the machine");
   c.require(!probes.empty(), "something is probed");
   for (const auto& p : probes) {
-    c.expect(!p.name.empty() && !p.needs.empty() && !p.found.empty(), "the probe \"" + p.name + "\" says what it needs and what was found");
+    c.expect(!p.name.empty() && !p.needs.empty() && !p.found.empty(),
+             "the probe \"" + p.name + "\" says what it needs and what was found");
     c.expect(p.available || !p.remedy.empty(), "the probe \"" + p.name + "\" says how to get what is missing");
   }
 }
 
 const suite vmm_suite("vmm", {
-    {"knows no box that it did not make", knows_no_box_it_did_not_make},
-    {"refuses what it cannot honour", refuses_what_it_cannot_honour},
-    {"makes a box that can be spoken to", makes_a_box_that_can_be_spoken_to},
-    {"destroys all, and again", destroys_all_and_again},
-    {"adopts the wanted and sweeps the rest", adopts_the_wanted_and_sweeps_the_rest},
-    {"pauses and resumes", pauses_and_resumes},
-    {"tracks changes", tracks_changes},
-    {"says what the machine gives", says_what_the_machine_gives},
-});
+                                 {"knows no box that it did not make", knows_no_box_it_did_not_make},
+                                 {"refuses what it cannot honour", refuses_what_it_cannot_honour},
+                                 {"makes a box that can be spoken to", makes_a_box_that_can_be_spoken_to},
+                                 {"destroys all, and again", destroys_all_and_again},
+                                 {"adopts the wanted and sweeps the rest", adopts_the_wanted_and_sweeps_the_rest},
+                                 {"pauses and resumes", pauses_and_resumes},
+                                 {"tracks changes", tracks_changes},
+                                 {"says what the machine gives", says_what_the_machine_gives},
+                             });
 
 }  // namespace
 }  // namespace caged::testing

@@ -74,7 +74,8 @@ class asio_across : public tool, public asio_probe {
 
   task<void> try_sockets() override {
     using namespace asio::experimental::awaitable_operators;
-    auto acceptor = std::make_shared<tcp::acceptor>(host_.executor(), tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+    auto acceptor =
+        std::make_shared<tcp::acceptor>(host_.executor(), tcp::endpoint(asio::ip::address_v4::loopback(), 0));
     auto both = co_await (echo_once(acceptor) && say_and_listen(acceptor->local_endpoint()));
     auto& [served, asked] = both;
     if (served.has_error()) co_return served.error();
@@ -155,7 +156,9 @@ class asio_across : public tool, public asio_probe {
     co_return result<void>{};
   }
 
-  bool on_strand(const asio::strand<asio::any_io_executor>& on) noexcept override { return on.running_in_this_thread(); }
+  bool on_strand(const asio::strand<asio::any_io_executor>& on) noexcept override {
+    return on.running_in_this_thread();
+  }
 
  private:
   static asio::awaitable<void> remember_thread(std::thread::id* out) {

@@ -34,7 +34,8 @@ class broken : public tool {
     const std::string how = behaviour.rfind(step + "_", 0) == 0 ? std::string(behaviour.substr(step.size() + 1)) : "";
     if (how == "throws") throw std::runtime_error("the " + step + " is broken");
     if (how == "throws_odd") throw 42;
-    if (how == "errors") co_return fail(errc::unavailable, "broken_on_purpose", "the " + step + " is broken", "Give up.");
+    if (how == "errors")
+      co_return fail(errc::unavailable, "broken_on_purpose", "the " + step + " is broken", "Give up.");
     if (how == "blocks") std::this_thread::sleep_for(hang);
     if (how == "awaits") {
       asio::steady_timer timer(co_await asio::this_coro::executor, 1h);

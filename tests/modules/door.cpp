@@ -30,7 +30,8 @@
 #define DOOR_NEEDS 0
 #endif
 #ifndef DOOR_SCHEMA
-#define DOOR_SCHEMA R"({"type":"object","additionalProperties":false,"properties":{"colour":{"enum":["red","blue"],"default":"red"}}})"
+#define DOOR_SCHEMA \
+  R"({"type":"object","additionalProperties":false,"properties":{"colour":{"enum":["red","blue"],"default":"red"}}})"
 #endif
 #ifndef DOOR_CREATE
 #define DOOR_CREATE &caged_broken_create

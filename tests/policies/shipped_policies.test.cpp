@@ -22,7 +22,8 @@ TEST(shipped_policies, own_tests_pass) {
   for (const auto& file : report["files"]) {
     EXPECT_FALSE(file.contains("error")) << file["file"] << ": " << file.value("error", "");
     for (const auto& test : file["tests"]) {
-      EXPECT_TRUE(test["passed"].get<bool>()) << file["file"] << ": " << test["name"] << ": " << test.value("message", "");
+      EXPECT_TRUE(test["passed"].get<bool>())
+          << file["file"] << ": " << test["name"] << ": " << test.value("message", "");
     }
   }
   EXPECT_EQ(report["failed"], 0);
@@ -42,7 +43,8 @@ TEST(shipped_policies, readme_holds_the_catalogue) {
   const std::string text(std::istreambuf_iterator<char>(in), {});
   const std::string expected = "<!-- catalogue -->\n" + catalogue_markdown() + "<!-- end of catalogue -->";
   EXPECT_NE(text.find(expected), std::string::npos)
-      << "policies/README.md is out of date. Between its catalogue markers must stand:\n" << catalogue_markdown();
+      << "policies/README.md is out of date. Between its catalogue markers must stand:\n"
+      << catalogue_markdown();
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <utility>
 
-
 #include "mcp/protocol/envelope.hpp"
 
 namespace caged::mcp {
@@ -86,14 +85,19 @@ void dialog::receive_parsed(json message, const std::shared_ptr<outlet>& to) {
 void dialog::batch(json messages, const std::shared_ptr<outlet>& to) {
   request nobody;
   nobody.to = to;
-  const auto refused = [&](std::string why) { error(nobody, error_code::invalid_request, std::move(why), nullptr, 400); };
+  const auto refused = [&](std::string why) {
+    error(nobody, error_code::invalid_request, std::move(why), nullptr, 400);
+  };
   if (messages.empty()) return refused("Invalid Request: an empty batch");
-  if (!has_batches(agreed_)) return refused("Invalid Request: batches exist in revision 2025-03-26 only. Send one message at a time");
+  if (!has_batches(agreed_))
+    return refused("Invalid Request: batches exist in revision 2025-03-26 only. Send one message at a time");
   if (messages.size() > max_batch) return refused("Invalid Request: a batch of more than 100 messages");
   for (const json& message : messages) {
-    if (const json* params = member(message, "params"); !message.is_object() || (params != nullptr && claims_envelope(*params)))
+    if (const json* params = member(message, "params");
+        !message.is_object() || (params != nullptr && claims_envelope(*params)))
       return refused("Invalid Request: a batch with something that may not be in one");
-    if (text_member(message, "method") == "initialize") return refused("Invalid Request: initialize may not be in a batch");
+    if (text_member(message, "method") == "initialize")
+      return refused("Invalid Request: initialize may not be in a batch");
   }
   const auto collected = std::make_shared<batch_outlet>(to);
   for (json& message : messages) one(std::move(message), collected);
@@ -102,7 +106,8 @@ void dialog::batch(json messages, const std::shared_ptr<outlet>& to) {
 void dialog::one(json message, const std::shared_ptr<outlet>& to) {
   request r;
   r.to = to;
-  if (!message.is_object()) return error(r, error_code::invalid_request, "Invalid Request: not an object", nullptr, 400);
+  if (!message.is_object())
+    return error(r, error_code::invalid_request, "Invalid Request: not an object", nullptr, 400);
   const json* id = member(message, "id");
   const json* method = member(message, "method");
   if (id != nullptr && valid_id(*id)) r.id = dump(*id);
@@ -114,7 +119,8 @@ void dialog::one(json message, const std::shared_ptr<outlet>& to) {
     return error(r, error_code::invalid_request, "Invalid Request: \"method\" must be a string", nullptr, 400);
   if (id == nullptr) return notification(message);
   if (r.id.empty())
-    return error(r, error_code::invalid_request, "Invalid Request: \"id\" must be a string or an integer", nullptr, 400);
+    return error(r, error_code::invalid_request, "Invalid Request: \"id\" must be a string or an integer", nullptr,
+                 400);
   r.method = method->get<std::string>();
   if (const auto params = message.find("params"); params != message.end()) {
     if (!params->is_object())
@@ -124,7 +130,8 @@ void dialog::one(json message, const std::shared_ptr<outlet>& to) {
     r.params = json::object();
   }
   if (calls_.count(r.id) != 0)
-    return error(r, error_code::invalid_request, "Invalid Request: the id is that of a request under way", nullptr, 400);
+    return error(r, error_code::invalid_request, "Invalid Request: the id is that of a request under way", nullptr,
+                 400);
   if (claims_envelope(r.params)) {
     if (open_envelope(r)) stateless(r);
     return;
@@ -199,8 +206,11 @@ std::string dialog::decorations() const {
 }
 
 void dialog::discover(request& r) {
-  const json body{{"supportedVersions", json::array({name_of(newest)})}, {"capabilities", {{"tools", json::object()}}},
-                  {"instructions", who_.instructions}, {"ttlMs", 0}, {"cacheScope", "public"}};
+  const json body{{"supportedVersions", json::array({name_of(newest)})},
+                  {"capabilities", {{"tools", json::object()}}},
+                  {"instructions", who_.instructions},
+                  {"ttlMs", 0},
+                  {"cacheScope", "public"}};
   result(r, dump(body));
 }
 
@@ -217,8 +227,11 @@ void dialog::listen(request& r) {
   open->revision_ = r.spoken;
   open->outlet_ = r.to;
   calls_[r.id] = open;
-  r.to->send("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{\"notifications\":{},"
-             "\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":" + r.id + "}}}", outlet::kind::notification, 200);
+  r.to->send(
+      "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/subscriptions/acknowledged\",\"params\":{\"notifications\":{},"
+      "\"_meta\":{\"io.modelcontextprotocol/subscriptionId\":" +
+          r.id + "}}}",
+      outlet::kind::notification, 200);
 }
 
 const std::string& dialog::list_text(revision spoken) {
@@ -232,8 +245,10 @@ const std::string& dialog::list_text(revision spoken) {
     if (has_titles(spoken)) row["title"] = tool.title;
     if (has_structured_output(spoken)) row["outputSchema"] = json::parse(tool.output_schema);
     if (has_annotations(spoken))
-      row["annotations"] = {{"title", tool.title}, {"readOnlyHint", (tool.hints & read_only) != 0},
-                            {"destructiveHint", (tool.hints & destructive) != 0}, {"idempotentHint", (tool.hints & idempotent) != 0},
+      row["annotations"] = {{"title", tool.title},
+                            {"readOnlyHint", (tool.hints & read_only) != 0},
+                            {"destructiveHint", (tool.hints & destructive) != 0},
+                            {"idempotentHint", (tool.hints & idempotent) != 0},
                             {"openWorldHint", (tool.hints & open_world) != 0}};
     if (has_titles(spoken)) row["annotations"].erase("title");
     if (tool.max_result_characters > 0) row["_meta"] = {{"anthropic/maxResultSizeChars", tool.max_result_characters}};
@@ -269,7 +284,8 @@ void dialog::tools_call(request& r) {
   call->revision_ = r.spoken;
   call->outlet_ = r.to;
   if (const json* meta = member(r.params, "_meta"))
-    if (const json* token = member(*meta, "progressToken"); token != nullptr && valid_id(*token)) call->progress_token_ = *token;
+    if (const json* token = member(*meta, "progressToken"); token != nullptr && valid_id(*token))
+      call->progress_token_ = *token;
   if (arguments != r.params.end() && arguments->is_object()) call->arguments_ = std::move(*arguments);
   calls_[r.id] = call;
   tools_.start(call);
@@ -304,8 +320,10 @@ void dialog::result(const request& r, std::string_view body) {
 
 void dialog::error(const request& r, error_code code, std::string message, json data, int http_status) {
   std::string text = "{\"jsonrpc\":\"2.0\",";
-  if (!r.id.empty()) text += "\"id\":" + r.id + ",";
-  else if (!stateless_seen_) text += "\"id\":null,";
+  if (!r.id.empty())
+    text += "\"id\":" + r.id + ",";
+  else if (!stateless_seen_)
+    text += "\"id\":null,";
   text += "\"error\":{\"code\":" + std::to_string(static_cast<int>(code)) + ",\"message\":";
   append_quoted(text, message);
   if (!data.is_null()) text += ",\"data\":" + dump(data);
@@ -337,7 +355,8 @@ void dialog::answer(tool_call& call, tool_result r) {
     body += "{\"type\":\"image\",\"mimeType\":\"" + r.picture->mime_type + "\",\"data\":\"" + r.picture->base64 + "\"}";
   }
   body += ']';
-  if (!r.structured.is_null() && has_structured_output(call.revision_)) body += ",\"structuredContent\":" + dump(r.structured);
+  if (!r.structured.is_null() && has_structured_output(call.revision_))
+    body += ",\"structuredContent\":" + dump(r.structured);
   if (failed) body += ",\"isError\":true";
   if (modern(call.revision_)) body += "," + decorations();
   finish(call, std::move(body += '}'));

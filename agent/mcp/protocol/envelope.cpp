@@ -21,7 +21,8 @@ envelope read_envelope(const json& params) {
   if (capabilities == meta.end() || !capabilities->is_object())
     e.fault = std::string("_meta[\"") + capabilities_key + "\"] must be an object";
   const auto client = meta.find(client_key);
-  if (client != meta.end() && !client->is_object()) e.fault = std::string("_meta[\"") + client_key + "\"] must be an object";
+  if (client != meta.end() && !client->is_object())
+    e.fault = std::string("_meta[\"") + client_key + "\"] must be an object";
   return e;
 }
 

@@ -14,19 +14,26 @@ inline constexpr revision newest = revision::v2026_07_28;
 
 constexpr std::string_view name_of(revision r) noexcept {
   switch (r) {
-    case revision::v2024_11_05: return "2024-11-05";
-    case revision::v2025_03_26: return "2025-03-26";
-    case revision::v2025_06_18: return "2025-06-18";
-    case revision::v2025_11_25: return "2025-11-25";
-    case revision::v2026_07_28: return "2026-07-28";
-    case revision::unset: break;
+    case revision::v2024_11_05:
+      return "2024-11-05";
+    case revision::v2025_03_26:
+      return "2025-03-26";
+    case revision::v2025_06_18:
+      return "2025-06-18";
+    case revision::v2025_11_25:
+      return "2025-11-25";
+    case revision::v2026_07_28:
+      return "2026-07-28";
+    case revision::unset:
+      break;
   }
   return "";
 }
 
 // unset for a name that is not served.
 constexpr revision revision_of(std::string_view name) noexcept {
-  for (const revision r : {revision::v2024_11_05, revision::v2025_03_26, revision::v2025_06_18, revision::v2025_11_25, revision::v2026_07_28})
+  for (const revision r : {revision::v2024_11_05, revision::v2025_03_26, revision::v2025_06_18, revision::v2025_11_25,
+                           revision::v2026_07_28})
     if (name_of(r) == name) return r;
   return revision::unset;
 }

@@ -18,7 +18,8 @@ constexpr std::int64_t longest_seconds = 24 * 3600;
 // What exec.start is asked, with the command checked where commands are limited.
 json start_arguments(const workspace& w, const agent::arguments& args) {
   const std::string command = args.text("command"), cwd = args.path("cwd", ".");
-  if (command.find_first_not_of(" \t\r\n") == std::string::npos) throw agent::bad_argument("/command", "the command is blank", "Give a shell command.");
+  if (command.find_first_not_of(" \t\r\n") == std::string::npos)
+    throw agent::bad_argument("/command", "the command is blank", "Give a shell command.");
   json what{{"command", w.commands().checked(command)}, {"cwd", cwd}};
   if (!w.commands().limited()) return what;
   json env = json::object();
@@ -30,7 +31,8 @@ json start_arguments(const workspace& w, const agent::arguments& args) {
   try {
     const agent::git_repository r = agent::find_repository(w.files(), cwd);
     if (!r.suspicious.empty())
-      throw failed("permission_denied", "command_refused", "the repository's own configuration has \"" + r.suspicious + "\", which can make git run programs",
+      throw failed("permission_denied", "command_refused",
+                   "the repository's own configuration has \"" + r.suspicious + "\", which can make git run programs",
                    "Commands are limited here; use the git_* tools.");
   } catch (const failed& f) {
     if (f.get().reason != "no_repository") throw;
@@ -39,10 +41,13 @@ json start_arguments(const workspace& w, const agent::arguments& args) {
 }
 
 std::string ending(const json& exit, std::int64_t limit_seconds) {
-  if (exit.at("timed_out").get<bool>()) return "exit: timed out after " + std::to_string(limit_seconds) + " s; everything it started was killed";
+  if (exit.at("timed_out").get<bool>())
+    return "exit: timed out after " + std::to_string(limit_seconds) + " s; everything it started was killed";
   std::string text;
-  if (!exit.at("signal").is_null()) text = "exit: " + exit.at("signal").get<std::string>();
-  else if (exit.at("exit_code") != 0) text = "exit: " + std::to_string(exit.at("exit_code").get<int>());
+  if (!exit.at("signal").is_null())
+    text = "exit: " + exit.at("signal").get<std::string>();
+  else if (exit.at("exit_code") != 0)
+    text = "exit: " + std::to_string(exit.at("exit_code").get<int>());
   if (exit.at("out_of_memory").get<bool>()) text += " (out of memory)";
   return text;
 }
@@ -64,8 +69,13 @@ tool_result exec_result(run_outcome& o, std::int64_t limit) {
   if (cut) add_section(r.text, "[output was cut; the last 256 KiB of it: process_read with id " + o.id + "]");
   if (r.text.empty()) r.text = "(no output)";
   r.how = end.empty() ? tool_result::outcome::success : tool_result::outcome::failure;
-  r.structured = {{"exit_code", o.exit.at("exit_code")}, {"signal", o.exit.at("signal")}, {"timed_out", o.exit.at("timed_out")},
-                  {"duration_ms", o.exit.at("duration_ms")}, {"stdout_bytes", o.out.total()}, {"stderr_bytes", o.error.total()}, {"truncated", cut}};
+  r.structured = {{"exit_code", o.exit.at("exit_code")},
+                  {"signal", o.exit.at("signal")},
+                  {"timed_out", o.exit.at("timed_out")},
+                  {"duration_ms", o.exit.at("duration_ms")},
+                  {"stdout_bytes", o.out.total()},
+                  {"stderr_bytes", o.error.total()},
+                  {"truncated", cut}};
   if (cut) r.structured["id"] = o.id;
   r.structured["stdout"] = std::move(out);
   r.structured["stderr"] = std::move(error);
@@ -74,7 +84,10 @@ tool_result exec_result(run_outcome& o, std::int64_t limit) {
 
 json row_of(const agent::process& p) {
   const json summary = p.summary();
-  json row{{"id", p.about().id}, {"pid", p.pid()}, {"running", summary.at("running")}, {"output_bytes", summary.at("output_bytes")}};
+  json row{{"id", p.about().id},
+           {"pid", p.pid()},
+           {"running", summary.at("running")},
+           {"output_bytes", summary.at("output_bytes")}};
   row["command"] = repaired(clip(p.about().argv.back(), 200));
   if (summary.contains("exit")) row["exit_code"] = summary.at("exit").at("exit_code");
   if (summary.contains("exit")) row["signal"] = summary.at("exit").at("signal");
@@ -83,7 +96,8 @@ json row_of(const agent::process& p) {
 
 std::string state_line(const json& row) {
   std::string text = row.at("id").get<std::string>() + (row.at("running").get<bool>() ? " running" : " ended");
-  if (row.contains("exit_code") && !row.at("exit_code").is_null()) text += " exit: " + std::to_string(row.at("exit_code").get<int>());
+  if (row.contains("exit_code") && !row.at("exit_code").is_null())
+    text += " exit: " + std::to_string(row.at("exit_code").get<int>());
   if (row.contains("signal") && !row.at("signal").is_null()) text += " exit: " + row.at("signal").get<std::string>();
   return text;
 }
@@ -93,7 +107,8 @@ tool_result read_output(const agent::process& p, std::uint64_t from) {
   const std::uint64_t begin = std::max(from, log.begin());
   std::string bytes;
   std::uint64_t at = begin;
-  for (auto piece = log.at(at, page_bytes); !piece.bytes.empty() && bytes.size() < page_bytes; piece = log.at(at, page_bytes - bytes.size())) {
+  for (auto piece = log.at(at, page_bytes); !piece.bytes.empty() && bytes.size() < page_bytes;
+       piece = log.at(at, page_bytes - bytes.size())) {
     bytes += piece.bytes;
     at += piece.bytes.size();
   }
@@ -111,7 +126,8 @@ tool_result read_output(const agent::process& p, std::uint64_t from) {
   r.text = plain(bytes);
   r.structured["output"] = r.text;
   if (begin > from) add_section(r.text, "[" + std::to_string(begin - from) + " older bytes are gone]");
-  add_section(r.text, "[" + state_line(r.structured) + "; next offset " + std::to_string(at) + " of " + std::to_string(log.end()) + "]");
+  add_section(r.text, "[" + state_line(r.structured) + "; next offset " + std::to_string(at) + " of " +
+                          std::to_string(log.end()) + "]");
   return r;
 }
 
@@ -145,7 +161,8 @@ void process_read(workspace& w, const call_ptr& call) {
   // Answers at the end of the process or of the wait, whichever comes first.
   const auto until = agent::steady::now() + std::chrono::seconds(wait);
   struct poll {
-    static void again(agent::loop& l, const call_ptr& c, const std::shared_ptr<agent::process>& which, std::uint64_t at, agent::steady::time_point end) {
+    static void again(agent::loop& l, const call_ptr& c, const std::shared_ptr<agent::process>& which, std::uint64_t at,
+                      agent::steady::time_point end) {
       if (c->cancelled()) return;
       if (which->finished() || agent::steady::now() >= end) return c->answer(read_output(*which, at));
       l.after(50ms, [&l, c, which, at, end] { again(l, c, which, at, end); });
@@ -158,11 +175,14 @@ void process_write(workspace& w, const call_ptr& call) {
   const agent::arguments args(call->arguments());
   const auto p = w.processes().find(args.text("id"));
   const auto input = call->arguments().find("input");
-  if (input != call->arguments().end() && !input->is_string()) throw agent::bad_argument("/input", "input is not a string");
+  if (input != call->arguments().end() && !input->is_string())
+    throw agent::bad_argument("/input", "input is not a string");
   const std::string bytes = input == call->arguments().end() ? std::string() : input->get<std::string>();
-  if (bytes.size() > (1u << 20)) throw agent::bad_argument("/input", "input is longer than 1 MiB", "Send it in pieces.");
+  if (bytes.size() > (1u << 20))
+    throw agent::bad_argument("/input", "input is longer than 1 MiB", "Send it in pieces.");
   if (!p->has_stdin())
-    throw failed("conflict", "no_stdin", "the process has ended or its input is closed", "process_list tells which processes run.");
+    throw failed("conflict", "no_stdin", "the process has ended or its input is closed",
+                 "process_list tells which processes run.");
   w.write_stdin(*p, bytes);
   if (args.flag("close", false)) p->close_stdin();
   tool_result r;
@@ -176,7 +196,9 @@ void process_signal(workspace& w, const call_ptr& call) {
   const auto p = w.processes().find(args.text("id"));
   const std::string name = args.text("signal", "SIGTERM");
   const int number = agent::signal_number(name);
-  if (number == 0) throw agent::bad_argument("/signal", "\"" + repaired(clip(name, 40)) + "\" is no signal", "Use SIGTERM, SIGINT, SIGKILL …");
+  if (number == 0)
+    throw agent::bad_argument("/signal", "\"" + repaired(clip(name, 40)) + "\" is no signal",
+                              "Use SIGTERM, SIGINT, SIGKILL …");
   p->signal(number);
   tool_result r;
   r.structured = {{"id", p->about().id}, {"signal", agent::signal_name(number)}};
@@ -190,7 +212,8 @@ void process_list(workspace& w, const call_ptr& call) {
   const json known = w.processes().list();
   for (const json& summary : known.at("processes")) {
     rows.push_back(row_of(*w.processes().find(summary.at("id").get<std::string>())));
-    if (r.text.size() < page_bytes) r.text += state_line(rows.back()) + "  " + rows.back().at("command").get<std::string>() + "\n";
+    if (r.text.size() < page_bytes)
+      r.text += state_line(rows.back()) + "  " + rows.back().at("command").get<std::string>() + "\n";
   }
   if (r.text.empty()) r.text = "no processes";
   r.structured = json::object();

@@ -27,7 +27,8 @@ fd open_regular(const agent::tree& files, const std::string& path, struct stat& 
   const auto refuse = [&](mode_t mode) {
     if (S_ISREG(mode)) return;
     const bool folder = S_ISDIR(mode);
-    throw failed("invalid_argument", "not_regular_file", path + " is a " + std::string(folder ? "folder" : agent::type_name(mode)) + ", not a file",
+    throw failed("invalid_argument", "not_regular_file",
+                 path + " is a " + std::string(folder ? "folder" : agent::type_name(mode)) + ", not a file",
                  folder ? "List it with file_list." : "Only regular files can be read.");
   };
   if (::fstat(there.get(), &st) != 0) throw agent::os_failure(errno, "stat " + path);
@@ -74,8 +75,10 @@ class line_page {
       const std::size_t newline = piece.find('\n');
       const std::string_view part = piece.substr(0, newline == std::string_view::npos ? piece.size() : newline + 1);
       keep(part);
-      if (newline != std::string_view::npos) end_line();
-      else open_line_ = true;
+      if (newline != std::string_view::npos)
+        end_line();
+      else
+        open_line_ = true;
       piece.remove_prefix(part.size());
     }
   }
@@ -136,10 +139,11 @@ failed is_binary(const std::string& path, off_t size) {
                 "Read it with encoding \"base64\", or use a command that understands it.");
 }
 
-tool_result read_lines(const fd& file, const std::string& path, const struct stat& st, std::int64_t offset, std::int64_t limit,
-                       const std::atomic<bool>& cancelled) {
+tool_result read_lines(const fd& file, const std::string& path, const struct stat& st, std::int64_t offset,
+                       std::int64_t limit, const std::atomic<bool>& cancelled) {
   if (offset < 0) {
-    if (st.st_size > largest_scan) throw agent::bad_argument("/offset", "the file is too big to count lines from its end", "Use byte_offset.");
+    if (st.st_size > largest_scan)
+      throw agent::bad_argument("/offset", "the file is too big to count lines from its end", "Use byte_offset.");
     offset = std::max<std::int64_t>(1, count_lines(file) + offset + 1);
   }
   line_page page(offset, limit);
@@ -154,7 +158,8 @@ tool_result read_lines(const fd& file, const std::string& path, const struct sta
       break;
     }
     const std::string_view part(piece.data(), static_cast<std::size_t>(n));
-    if (at == 0 && std::memchr(part.data(), 0, std::min<std::size_t>(part.size(), 8192)) != nullptr) throw is_binary(path, st.st_size);
+    if (at == 0 && std::memchr(part.data(), 0, std::min<std::size_t>(part.size(), 8192)) != nullptr)
+      throw is_binary(path, st.st_size);
     page.take(part);
     at += n;
     // A regular file that was read to its size has ended; the call that would say so is saved.
@@ -164,12 +169,17 @@ tool_result read_lines(const fd& file, const std::string& path, const struct sta
     }
   }
   if (page.text.empty() && offset > 1 && whole)
-    throw agent::bad_argument("/offset", "the file has " + std::to_string(page.lines()) + " lines", "Start at one of them.");
+    throw agent::bad_argument("/offset", "the file has " + std::to_string(page.lines()) + " lines",
+                              "Start at one of them.");
   tool_result r;
   const bool lossy = !agent::valid_utf8(page.text);
   if (lossy) page.text = repaired(page.text);
   const bool more = page.cut_line || page.last < page.lines() || !whole;
-  r.structured = {{"path", path}, {"size", st.st_size}, {"first_line", offset}, {"last_line", page.last}, {"truncated", more || offset > 1}};
+  r.structured = {{"path", path},
+                  {"size", st.st_size},
+                  {"first_line", offset},
+                  {"last_line", page.last},
+                  {"truncated", more || offset > 1}};
   if (whole) r.structured["total_lines"] = page.lines();
   if (lossy) r.structured["lossy"] = true;
   r.text = page.text;
@@ -187,7 +197,8 @@ tool_result read_lines(const fd& file, const std::string& path, const struct sta
   return r;
 }
 
-tool_result read_bytes(const fd& file, const std::string& path, const struct stat& st, std::int64_t at, std::int64_t limit, bool base64) {
+tool_result read_bytes(const fd& file, const std::string& path, const struct stat& st, std::int64_t at,
+                       std::int64_t limit, bool base64) {
   const auto most = static_cast<std::int64_t>(base64 ? base64_page : page_bytes);
   std::string bytes = read_range(file, at, static_cast<std::size_t>(std::min(limit, most)));
   if (!base64) {
@@ -197,12 +208,16 @@ tool_result read_bytes(const fd& file, const std::string& path, const struct sta
   const auto next = at + static_cast<std::int64_t>(bytes.size());
   tool_result r;
   r.text = base64 ? agent::base64_encode(bytes) : repaired(bytes);
-  r.structured = {{"path", path}, {"size", st.st_size}, {"byte_offset", at}, {"content", r.text}, {"truncated", next < st.st_size || at > 0}};
+  r.structured = {{"path", path},
+                  {"size", st.st_size},
+                  {"byte_offset", at},
+                  {"content", r.text},
+                  {"truncated", next < st.st_size || at > 0}};
   if (base64) r.structured["encoding"] = "base64";
   if (next >= st.st_size) return r;
   r.structured["next_byte_offset"] = next;
-  r.text += "\n[bytes " + std::to_string(at) + "-" + std::to_string(next) + " of " + std::to_string(st.st_size) + "; go on with byte_offset " +
-            std::to_string(next) + "]";
+  r.text += "\n[bytes " + std::to_string(at) + "-" + std::to_string(next) + " of " + std::to_string(st.st_size) +
+            "; go on with byte_offset " + std::to_string(next) + "]";
   return r;
 }
 
@@ -212,7 +227,8 @@ tool_result read_file(const workspace& w, const tool_call& call) {
   const auto offset = args.number("offset", -1'000'000'000, 1'000'000'000, 1);
   const auto limit = args.number("limit", 1, 1'000'000, 1'000'000);
   const std::string encoding = args.text("encoding", "utf-8");
-  if (encoding != "utf-8" && encoding != "base64") throw agent::bad_argument("/encoding", "encoding is neither utf-8 nor base64");
+  if (encoding != "utf-8" && encoding != "base64")
+    throw agent::bad_argument("/encoding", "encoding is neither utf-8 nor base64");
   if (offset == 0) throw agent::bad_argument("/offset", "offset is 0", "Lines count from 1; -20 means the last 20.");
   const bool bytes = args.has("byte_offset") || args.has("byte_limit") || encoding == "base64";
   const auto byte_offset = args.number("byte_offset", 0, largest, 0);
@@ -226,7 +242,8 @@ tool_result read_file(const workspace& w, const tool_call& call) {
   const char* type = n <= 0 ? nullptr : picture_type(std::string_view(head, static_cast<std::size_t>(n)));
   if (type == nullptr) return read_lines(file, shown, st, offset, limit, call.cancelled());
   if (static_cast<std::size_t>(st.st_size) > largest_picture)
-    throw failed("too_large", "picture_too_large", shown + " is a picture of " + std::to_string(st.st_size) + " bytes; at most 3 MiB are shown",
+    throw failed("too_large", "picture_too_large",
+                 shown + " is a picture of " + std::to_string(st.st_size) + " bytes; at most 3 MiB are shown",
                  "Make a smaller copy of it first.");
   tool_result r;
   r.picture = tool_result::image{type, agent::base64_encode(read_range(file, 0, static_cast<std::size_t>(st.st_size)))};

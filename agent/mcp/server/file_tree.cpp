@@ -33,7 +33,11 @@ void list_folder(listing& l, int folder, const std::string& prefix, std::int64_t
     if (::fstatat(folder, name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) continue;  // gone meanwhile
     const bool below = S_ISDIR(st.st_mode);
     const std::string shown = repaired(prefix + name), size = below ? "-" : std::to_string(st.st_size);
-    const std::string line = std::string(below ? "d " : S_ISLNK(st.st_mode) ? "l " : S_ISREG(st.st_mode) ? "- " : "? ") + size + " " + shown + "\n";
+    const std::string line = std::string(below                 ? "d "
+                                         : S_ISLNK(st.st_mode) ? "l "
+                                         : S_ISREG(st.st_mode) ? "- "
+                                                               : "? ") +
+                             size + " " + shown + "\n";
     l.bytes += line.size();
     l.text += line;
     l.entries.push_back({{"name", shown}, {"type", agent::type_name(st.st_mode)}, {"size", below ? 0 : st.st_size}});
@@ -47,7 +51,8 @@ tool_result list(const workspace& w, const tool_call& call) {
   const agent::arguments args(call.arguments());
   const std::string path = args.path("path", ".");
   const auto depth = args.number("depth", 1, 32, 1);
-  listing l{static_cast<std::size_t>(args.number("limit", 1, 1000, 1000)), call.cancelled(), {}, json::array(), 0, false};
+  listing l{
+      static_cast<std::size_t>(args.number("limit", 1, 1000, 1000)), call.cancelled(), {}, json::array(), 0, false};
   const fd folder = w.files().open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
   list_folder(l, folder.get(), "", depth);
   tool_result r;
@@ -59,7 +64,9 @@ tool_result list(const workspace& w, const tool_call& call) {
 }
 
 // A pattern without a folder means files of that name anywhere, as people write it.
-std::string anywhere(const std::string& pattern) { return pattern.find('/') == std::string::npos ? "**/" + pattern : pattern; }
+std::string anywhere(const std::string& pattern) {
+  return pattern.find('/') == std::string::npos ? "**/" + pattern : pattern;
+}
 
 std::string below(const workspace& w, const std::string& path, const std::string& found) {
   const std::string base = w.relative(path);
@@ -73,7 +80,10 @@ std::string note(const json& answer) {
 
 tool_result search_names(const workspace& w, const tool_call& call, const agent::arguments& args) {
   const std::string path = args.path("path", ".");
-  json asked{{"pattern", anywhere(args.text("pattern"))}, {"path", path}, {"limit", args.number("limit", 1, 2000, 500)}, {"timeout_ms", 20000}};
+  json asked{{"pattern", anywhere(args.text("pattern"))},
+             {"path", path},
+             {"limit", args.number("limit", 1, 2000, 500)},
+             {"timeout_ms", 20000}};
   asked["respect_gitignore"] = !args.flag("include_ignored", false);
   const json found = agent::glob_files(w.files(), agent::arguments(asked), call.cancelled());
   tool_result r;
@@ -90,14 +100,20 @@ tool_result search_names(const workspace& w, const tool_call& call, const agent:
   }
   r.structured = {{"count", paths.size()}, {"truncated", cut || found.at("truncated").get<bool>()}};
   r.structured["paths"] = std::move(paths);
-  if (r.text.empty()) r.text = "no matches found";
-  else r.text += cut ? "[there is more than a page. Narrow the search]" : note(found);
+  if (r.text.empty())
+    r.text = "no matches found";
+  else
+    r.text += cut ? "[there is more than a page. Narrow the search]" : note(found);
   return r;
 }
 
 tool_result search_content(const workspace& w, const tool_call& call, const agent::arguments& args) {
   const std::string path = args.path("path", ".");
-  json asked{{"pattern", args.text("content")}, {"path", path}, {"limit", args.number("limit", 1, 2000, 500)}, {"timeout_ms", 20000}, {"max_line", 300}};
+  json asked{{"pattern", args.text("content")},
+             {"path", path},
+             {"limit", args.number("limit", 1, 2000, 500)},
+             {"timeout_ms", 20000},
+             {"max_line", 300}};
   const std::string pattern = args.text("pattern", "**");
   if (pattern != "**" && pattern != "*" && pattern != "**/*") asked["glob"] = anywhere(pattern);
   asked["literal"] = args.flag("literal", false);
@@ -118,10 +134,14 @@ tool_result search_content(const workspace& w, const tool_call& call, const agen
     r.text += line;
     matches.push_back({{"path", shown}, {"line", row.at("line")}, {"column", row.at("column")}, {"text", text}});
   }
-  r.structured = {{"count", matches.size()}, {"truncated", cut || found.at("truncated").get<bool>()}, {"files_searched", found.at("files_searched")}};
+  r.structured = {{"count", matches.size()},
+                  {"truncated", cut || found.at("truncated").get<bool>()},
+                  {"files_searched", found.at("files_searched")}};
   r.structured["matches"] = std::move(matches);
-  if (r.text.empty()) r.text = "no matches found";
-  else r.text += cut ? "[there is more than a page. Narrow the search]" : note(found);
+  if (r.text.empty())
+    r.text = "no matches found";
+  else
+    r.text += cut ? "[there is more than a page. Narrow the search]" : note(found);
   return r;
 }
 
@@ -138,10 +158,12 @@ void file_delete(workspace& w, const call_ptr& call) {
     const agent::arguments args(c.arguments());
     const std::string path = args.path();
     w.refuse_git_folder(path);
-    const json gone = agent::remove_entry(w.files(), agent::arguments(json{{"path", path}, {"recursive", args.flag("recursive", true)}}), c.cancelled());
+    const json gone = agent::remove_entry(
+        w.files(), agent::arguments(json{{"path", path}, {"recursive", args.flag("recursive", true)}}), c.cancelled());
     tool_result r;
     r.structured = {{"path", w.relative(path)}, {"removed", gone.at("removed")}};
-    r.text = "deleted " + w.relative(path) + " (" + std::to_string(gone.at("removed").get<std::int64_t>()) + " entries)";
+    r.text =
+        "deleted " + w.relative(path) + " (" + std::to_string(gone.at("removed").get<std::int64_t>()) + " entries)";
     return r;
   });
 }

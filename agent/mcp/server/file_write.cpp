@@ -28,10 +28,12 @@ void write_all(const fd& file, std::string_view bytes, const std::string& path) 
 
 void refuse_other_than_file(const std::string& path, const struct stat& st) {
   if (!S_ISREG(st.st_mode))
-    throw failed("invalid_argument", "not_regular_file", path + " is a " + (S_ISDIR(st.st_mode) ? "folder" : agent::type_name(st.st_mode)) + ", not a file",
+    throw failed("invalid_argument", "not_regular_file",
+                 path + " is a " + (S_ISDIR(st.st_mode) ? "folder" : agent::type_name(st.st_mode)) + ", not a file",
                  "Name a file.");
   if ((st.st_mode & 0222) == 0)
-    throw failed("permission_denied", "read_only_file", path + " is read-only", "Change its mode first if it should be written.");
+    throw failed("permission_denied", "read_only_file", path + " is read-only",
+                 "Change its mode first if it should be written.");
 }
 
 // Writes beside the file and renames: whoever looks sees the old or the new one. Every step works on the opened folder
@@ -43,7 +45,8 @@ bool replace_file(const workspace& w, const std::string& path, std::string_view 
   std::string name;
   const fd parent = w.files().open_parent(target, name);
   struct stat old {};
-  if (name.empty()) throw failed("invalid_argument", "not_regular_file", path + " is a folder, not a file", "Name a file.");
+  if (name.empty())
+    throw failed("invalid_argument", "not_regular_file", path + " is a folder, not a file", "Name a file.");
   const bool existed = ::fstatat(parent.get(), name.c_str(), &old, AT_SYMLINK_NOFOLLOW) == 0;
   if (existed) refuse_other_than_file(path, old);
   const std::string temporary = agent::random_name(".caged-write-");
@@ -52,10 +55,13 @@ bool replace_file(const workspace& w, const std::string& path, std::string_view 
   try {
     write_all(file, content, path);
     // Only root can give a file away; anybody else owns the replacement.
-    if (existed && (old.st_uid != ::geteuid() || old.st_gid != ::getegid()) && ::fchown(file.get(), old.st_uid, old.st_gid) != 0 && ::geteuid() == 0)
+    if (existed && (old.st_uid != ::geteuid() || old.st_gid != ::getegid()) &&
+        ::fchown(file.get(), old.st_uid, old.st_gid) != 0 && ::geteuid() == 0)
       throw agent::os_failure(errno, "keep the owner of " + path);
-    if (::fchmod(file.get(), existed ? old.st_mode & 07777 : 0644) != 0) throw agent::os_failure(errno, "set the mode of " + path);
-    if (::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0) throw agent::os_failure(errno, "put " + path + " in place");
+    if (::fchmod(file.get(), existed ? old.st_mode & 07777 : 0644) != 0)
+      throw agent::os_failure(errno, "set the mode of " + path);
+    if (::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0)
+      throw agent::os_failure(errno, "put " + path + " in place");
   } catch (...) {
     ::unlinkat(parent.get(), temporary.c_str(), 0);
     throw;
@@ -71,7 +77,9 @@ std::string read_whole(const workspace& w, const std::string& path) {
   const fd file = w.files().open(path, O_RDONLY | O_NONBLOCK);
   if (::fstat(file.get(), &st) != 0 || !S_ISREG(st.st_mode)) throw agent::os_failure(EAGAIN, "read " + path);
   if (static_cast<std::size_t>(st.st_size) > largest_edited)
-    throw failed("too_large", "file_too_large", path + " has " + std::to_string(st.st_size) + " bytes; at most 32 MiB are edited", "Use a command, such as sed.");
+    throw failed("too_large", "file_too_large",
+                 path + " has " + std::to_string(st.st_size) + " bytes; at most 32 MiB are edited",
+                 "Use a command, such as sed.");
   std::string text;
   char piece[64u << 10];
   for (ssize_t n = 0; (n = ::read(file.get(), piece, sizeof piece)) != 0 && text.size() <= largest_edited;) {
@@ -83,7 +91,8 @@ std::string read_whole(const workspace& w, const std::string& path) {
 
 std::vector<std::size_t> occurrences(const std::string& text, const std::string& wanted) {
   std::vector<std::size_t> found;
-  for (std::size_t at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + wanted.size())) found.push_back(at);
+  for (std::size_t at = text.find(wanted); at != std::string::npos; at = text.find(wanted, at + wanted.size()))
+    found.push_back(at);
   return found;
 }
 
@@ -99,7 +108,8 @@ std::string with_crlf(const std::string& text) {
 std::string line_numbers(const std::string& text, const std::vector<std::size_t>& found) {
   std::string out;
   for (std::size_t i = 0; i < found.size() && i < 10; ++i)
-    out += (i == 0 ? "" : ", ") + std::to_string(1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(found[i]), '\n'));
+    out += (i == 0 ? "" : ", ") +
+           std::to_string(1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(found[i]), '\n'));
   return out + (found.size() > 10 ? ", …" : "");
 }
 
@@ -120,7 +130,9 @@ tool_result edit(const workspace& w, const tool_call& call) {
   const agent::arguments args(call.arguments());
   const std::string path = args.path();
   std::string wanted = args.text("old_text"), replacement = args.text("new_text");
-  if (wanted.empty()) throw agent::bad_argument("/old_text", "old_text is empty", "Give the text to replace; make new files with file_write.");
+  if (wanted.empty())
+    throw agent::bad_argument("/old_text", "old_text is empty",
+                              "Give the text to replace; make new files with file_write.");
   if (wanted == replacement) throw agent::bad_argument("/new_text", "new_text is the same as old_text");
   w.refuse_git_folder(path);
   const std::string text = read_whole(w, path), shown = w.relative(path);
@@ -132,8 +144,10 @@ tool_result edit(const workspace& w, const tool_call& call) {
   }
   if (found.empty()) throw not_found(shown, text, wanted);
   if (found.size() > 1 && !args.flag("replace_all", false))
-    throw failed("conflict", "text_not_unique", "old_text occurs " + std::to_string(found.size()) + " times in " + shown + ", at lines " + line_numbers(text, found) +
-                     "; nothing was changed", "Give more of the surrounding text, or set replace_all.");
+    throw failed("conflict", "text_not_unique",
+                 "old_text occurs " + std::to_string(found.size()) + " times in " + shown + ", at lines " +
+                     line_numbers(text, found) + "; nothing was changed",
+                 "Give more of the surrounding text, or set replace_all.");
   std::string edited;
   std::size_t done = 0;
   for (const std::size_t at : found) {
@@ -145,9 +159,11 @@ tool_result edit(const workspace& w, const tool_call& call) {
   const std::string diff = unified_diff(shown, text, edited, found, wanted.size(), replacement.size());
   const bool dry = args.flag("dry_run", false);
   if (!dry) replace_file(w, path, edited);
-  r.text = (dry ? "would replace " : "replaced ") + std::to_string(found.size()) + (found.size() == 1 ? " occurrence in " : " occurrences in ") + shown + "\n" +
+  r.text = (dry ? "would replace " : "replaced ") + std::to_string(found.size()) +
+           (found.size() == 1 ? " occurrence in " : " occurrences in ") + shown + "\n" +
            repaired(clip(diff, page_bytes));
-  r.structured = {{"path", shown}, {"replacements", found.size()}, {"applied", !dry}, {"diff", repaired(clip(diff, page_bytes))}};
+  r.structured = {
+      {"path", shown}, {"replacements", found.size()}, {"applied", !dry}, {"diff", repaired(clip(diff, page_bytes))}};
   return r;
 }
 
@@ -158,9 +174,11 @@ void file_write(workspace& w, const call_ptr& call) {
   const std::string path = args.path();
   // Not text(): a file may hold NUL.
   const auto content = call->arguments().find("content");
-  if (content == call->arguments().end() || !content->is_string()) throw agent::bad_argument("/content", "content is missing or not a string");
+  if (content == call->arguments().end() || !content->is_string())
+    throw agent::bad_argument("/content", "content is missing or not a string");
   const std::string encoding = args.text("encoding", "utf-8");
-  if (encoding != "utf-8" && encoding != "base64") throw agent::bad_argument("/encoding", "encoding is neither utf-8 nor base64");
+  if (encoding != "utf-8" && encoding != "base64")
+    throw agent::bad_argument("/encoding", "encoding is neither utf-8 nor base64");
   std::optional<std::string> decoded;
   if (encoding == "base64") {
     decoded = agent::base64_decode(content->get_ref<const std::string&>());

@@ -24,7 +24,8 @@ using repository_ptr = std::shared_ptr<repository>;
 
 std::string git_error(run_outcome& o) {
   const std::string text = o.error.text();
-  if (o.exit.at("timed_out").get<bool>()) return "git took longer than " + std::to_string(git_seconds) + " s and was ended";
+  if (o.exit.at("timed_out").get<bool>())
+    return "git took longer than " + std::to_string(git_seconds) + " s and was ended";
   std::string message = "git failed: " + std::string(clip(text.empty() ? o.out.text() : text, 4000));
   if (text.find("tell me who you are") != std::string::npos || text.find("empty ident") != std::string::npos)
     message += "\nSet user.name and user.email in git's configuration first.";
@@ -54,7 +55,8 @@ void disarm(const repository_ptr& r, std::function<void()> then) {
       return r->call->fail("the repository's configuration is too big, or has control characters; git was not run");
     for (std::size_t at = 0; at < text.size();) {
       const std::size_t end = std::min(text.find('\n', at), text.size()), tab = std::min(text.find('\t', at), end);
-      const std::string scope = text.substr(at, tab - at), name = text.substr(std::min(tab + 1, end), end - std::min(tab + 1, end));
+      const std::string scope = text.substr(at, tab - at),
+                        name = text.substr(std::min(tab + 1, end), end - std::min(tab + 1, end));
       at = end + 1;
       if (scope == "system" || scope == "global" || scope == "command" || name.rfind("filter.", 0) != 0) continue;
       const std::size_t dot = name.rfind('.');
@@ -71,7 +73,8 @@ std::string revision_name(const agent::arguments& args, const char* name, std::s
   std::string value = args.text(name, std::move(otherwise));
   bool strange = value.empty() || value[0] == '-' || value.size() > 1000;
   for (const char c : value) strange = strange || static_cast<unsigned char>(c) < 0x20 || c == 0x7f;
-  if (strange) throw agent::bad_argument("/" + std::string(name), std::string(name) + " is not the name of a commit or branch");
+  if (strange)
+    throw agent::bad_argument("/" + std::string(name), std::string(name) + " is not the name of a commit or branch");
   return value;
 }
 
@@ -103,7 +106,8 @@ tool_result text_result(run_outcome& o, const char* name, const char* empty) {
 
 void with_repository(workspace& w, const call_ptr& call, std::function<void(const repository_ptr&)> then) {
   const agent::arguments args(call->arguments());
-  const auto r = std::make_shared<repository>(repository{w, call, agent::find_repository(w.files(), args.path("repo", ".")), {{"protocol.allow", "never"}}});
+  const auto r = std::make_shared<repository>(
+      repository{w, call, agent::find_repository(w.files(), args.path("repo", ".")), {{"protocol.allow", "never"}}});
   disarm(r, [r, then = std::move(then)] { then(r); });
 }
 
@@ -111,30 +115,32 @@ void with_repository(workspace& w, const call_ptr& call, std::function<void(cons
 
 void git_status(workspace& w, const call_ptr& call) {
   with_repository(w, call, [](const repository_ptr& r) {
-    git(r, {"status", "--porcelain=v1", "--branch", "--untracked-files=normal", "--ignore-submodules=dirty"}, [r](run_outcome& o) {
-      tool_result result;
-      json entries = json::array();
-      std::string branch;
-      for (const std::string& line : lines_of(o.out.text())) {
-        if (line.rfind("## ", 0) == 0) {
-          branch = line.substr(3);
-          continue;
-        }
-        result.text += line + "\n";
-        if (line.size() > 3) entries.push_back({{"status", line.substr(0, 2)}, {"path", line.substr(3)}});
-      }
-      if (result.text.empty()) result.text = "nothing to commit, working tree clean";
-      result.structured = {{"branch", branch}, {"clean", entries.empty()}, {"truncated", o.out.cut()}};
-      result.structured["entries"] = std::move(entries);
-      r->call->answer(std::move(result));
-    });
+    git(r, {"status", "--porcelain=v1", "--branch", "--untracked-files=normal", "--ignore-submodules=dirty"},
+        [r](run_outcome& o) {
+          tool_result result;
+          json entries = json::array();
+          std::string branch;
+          for (const std::string& line : lines_of(o.out.text())) {
+            if (line.rfind("## ", 0) == 0) {
+              branch = line.substr(3);
+              continue;
+            }
+            result.text += line + "\n";
+            if (line.size() > 3) entries.push_back({{"status", line.substr(0, 2)}, {"path", line.substr(3)}});
+          }
+          if (result.text.empty()) result.text = "nothing to commit, working tree clean";
+          result.structured = {{"branch", branch}, {"clean", entries.empty()}, {"truncated", o.out.cut()}};
+          result.structured["entries"] = std::move(entries);
+          r->call->answer(std::move(result));
+        });
   });
 }
 
 void git_diff(workspace& w, const call_ptr& call) {
   with_repository(w, call, [](const repository_ptr& r) {
     const agent::arguments args(r->call->arguments());
-    std::vector<std::string> argv{"diff", "--ignore-submodules=dirty", "--unified=" + std::to_string(args.number("context", 0, 1000, 3))};
+    std::vector<std::string> argv{"diff", "--ignore-submodules=dirty",
+                                  "--unified=" + std::to_string(args.number("context", 0, 1000, 3))};
     argv.insert(argv.end(), no_programs.begin(), no_programs.end());
     if (args.flag("staged", false)) argv.emplace_back("--cached");
     if (args.has("ref")) argv.insert(argv.end(), {"--end-of-options", revision_name(args, "ref", "")});
@@ -146,7 +152,8 @@ void git_diff(workspace& w, const call_ptr& call) {
 void git_log(workspace& w, const call_ptr& call) {
   with_repository(w, call, [](const repository_ptr& r) {
     const agent::arguments args(r->call->arguments());
-    std::vector<std::string> argv{"log", "--max-count=" + std::to_string(args.number("count", 1, 200, 10)), "--format=%H%x09%h%x09%aI%x09%an%x09%s", "--no-show-signature"};
+    std::vector<std::string> argv{"log", "--max-count=" + std::to_string(args.number("count", 1, 200, 10)),
+                                  "--format=%H%x09%h%x09%aI%x09%an%x09%s", "--no-show-signature"};
     argv.insert(argv.end(), {"--end-of-options", revision_name(args, "ref", "HEAD")});
     add_path(argv, args);
     git(r, std::move(argv), [r](run_outcome& o) {
@@ -176,22 +183,26 @@ void git_commit(workspace& w, const call_ptr& call) {
   with_repository(w, call, [](const repository_ptr& r) {
     const agent::arguments args(r->call->arguments());
     const std::string message = args.text("message");
-    if (message.find_first_not_of(" \t\r\n") == std::string::npos) throw agent::bad_argument("/message", "the message is blank");
+    if (message.find_first_not_of(" \t\r\n") == std::string::npos)
+      throw agent::bad_argument("/message", "the message is blank");
     std::vector<std::string> add{"add", "--all", "--"};
     for (const std::string& path : args.texts("paths")) add.push_back(path);
     git(r, std::move(add), [r, message](run_outcome&) {
-      git(r, {"commit", "--quiet", "--no-verify", "--no-gpg-sign", "--no-status", "--message=" + message}, [r](run_outcome&) {
-        git(r, {"log", "-1", "--format=%H%x09%h%x09%s", "--shortstat", "--no-show-signature"}, [r](run_outcome& o) {
-          const auto lines = lines_of(o.out.text());
-          const std::string head = lines.empty() ? "" : lines[0];
-          const std::size_t first = std::min(head.find('\t'), head.size()), second = std::min(head.find('\t', first + 1), head.size());
-          tool_result result;
-          result.structured = {{"commit", head.substr(0, first)}, {"summary", lines.empty() ? "" : lines.back()}};
-          result.text = "committed " + head.substr(std::min(first + 1, head.size()), second - std::min(first + 1, second)) + " " + head.substr(std::min(second + 1, head.size())) + "\n" +
-                        (lines.size() > 1 ? lines.back() : "");
-          r->call->answer(std::move(result));
-        });
-      });
+      git(r, {"commit", "--quiet", "--no-verify", "--no-gpg-sign", "--no-status", "--message=" + message},
+          [r](run_outcome&) {
+            git(r, {"log", "-1", "--format=%H%x09%h%x09%s", "--shortstat", "--no-show-signature"}, [r](run_outcome& o) {
+              const auto lines = lines_of(o.out.text());
+              const std::string head = lines.empty() ? "" : lines[0];
+              const std::size_t first = std::min(head.find('\t'), head.size()),
+                                second = std::min(head.find('\t', first + 1), head.size());
+              tool_result result;
+              result.structured = {{"commit", head.substr(0, first)}, {"summary", lines.empty() ? "" : lines.back()}};
+              result.text =
+                  "committed " + head.substr(std::min(first + 1, head.size()), second - std::min(first + 1, second)) +
+                  " " + head.substr(std::min(second + 1, head.size())) + "\n" + (lines.size() > 1 ? lines.back() : "");
+              r->call->answer(std::move(result));
+            });
+          });
     });
   });
 }
@@ -211,27 +222,35 @@ void git_branch(workspace& w, const call_ptr& call) {
   with_repository(w, call, [](const repository_ptr& r) {
     const agent::arguments args(r->call->arguments());
     const auto list = [r](run_outcome&) {
-      git(r, {"branch", "--list", "--no-color", "--format=%(if)%(HEAD)%(then)*%(else)-%(end)%09%(refname:short)%09%(objectname:short)"}, [r](run_outcome& o) {
-        tool_result result;
-        json branches = json::array();
-        for (const std::string& line : lines_of(o.out.text())) {
-          const std::size_t tab = std::min(line.find('\t', 2), line.size());
-          if (line.size() < 3) continue;
-          const std::string name = line.substr(2, tab - 2);
-          result.text += std::string(line[0] == '*' ? "* " : "  ") + name + "\n";
-          branches.push_back({{"name", name}, {"current", line[0] == '*'}, {"commit", tab < line.size() ? line.substr(tab + 1) : ""}});
-        }
-        if (result.text.empty()) result.text = "no branches yet";
-        result.structured = json::object();
-        result.structured["branches"] = std::move(branches);
-        r->call->answer(std::move(result));
-      });
+      git(r,
+          {"branch", "--list", "--no-color",
+           "--format=%(if)%(HEAD)%(then)*%(else)-%(end)%09%(refname:short)%09%(objectname:short)"},
+          [r](run_outcome& o) {
+            tool_result result;
+            json branches = json::array();
+            for (const std::string& line : lines_of(o.out.text())) {
+              const std::size_t tab = std::min(line.find('\t', 2), line.size());
+              if (line.size() < 3) continue;
+              const std::string name = line.substr(2, tab - 2);
+              result.text += std::string(line[0] == '*' ? "* " : "  ") + name + "\n";
+              branches.push_back({{"name", name},
+                                  {"current", line[0] == '*'},
+                                  {"commit", tab < line.size() ? line.substr(tab + 1) : ""}});
+            }
+            if (result.text.empty()) result.text = "no branches yet";
+            result.structured = json::object();
+            result.structured["branches"] = std::move(branches);
+            r->call->answer(std::move(result));
+          });
     };
     if (!args.has("create")) {
       run_outcome nothing;
       return list(nothing);
     }
-    git(r, {"branch", "--no-track", "--end-of-options", revision_name(args, "create", ""), revision_name(args, "ref", "HEAD")}, list);
+    git(r,
+        {"branch", "--no-track", "--end-of-options", revision_name(args, "create", ""),
+         revision_name(args, "ref", "HEAD")},
+        list);
   });
 }
 

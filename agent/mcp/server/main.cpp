@@ -23,7 +23,8 @@ int complain(const std::string& message) {
 // 0, 1 and 2 must be something, or the next file opened would be taken for the client.
 void hold_standard_descriptors() {
   for (int i = 0; i < 3; ++i)
-    if (::fcntl(i, F_GETFD) < 0) [[maybe_unused]] const int taken = ::open("/dev/null", O_RDWR);
+    if (::fcntl(i, F_GETFD) < 0) [[maybe_unused]]
+      const int taken = ::open("/dev/null", O_RDWR);
 }
 
 fd block_signals() {
@@ -36,7 +37,8 @@ fd block_signals() {
 }
 
 constexpr const char* instructions =
-    "Files, commands and git of one folder, the workspace; paths are relative to it and cannot leave it. Prefer file_search and file_read over commands. "
+    "Files, commands and git of one folder, the workspace; paths are relative to it and cannot leave it. Prefer "
+    "file_search and file_read over commands. "
     "Long results come in pages and say where to go on.";
 
 int run(int argc, char** argv) {

@@ -40,11 +40,14 @@ const char* set(server_options& o, std::string_view name, const std::string& val
     return o.allowed_commands->empty() ? "names of programs, separated by commas" : nullptr;
   }
   if (name == "tool-names") {
-    o.names = value == "documented" ? tool_names::documented : value == "published" ? tool_names::published : tool_names::unset;
+    o.names = value == "documented"  ? tool_names::documented
+              : value == "published" ? tool_names::published
+                                     : tool_names::unset;
     return o.names == tool_names::unset ? "documented or published" : nullptr;
   }
   if (name == "pass-env") return o.pass_environment = split(value), nullptr;
-  if (name == "log-level") return (o.level = agent::log_level_of(value)) != agent::log_level::unset ? nullptr : "debug, info, warn or error";
+  if (name == "log-level")
+    return (o.level = agent::log_level_of(value)) != agent::log_level::unset ? nullptr : "debug, info, warn or error";
   if (name == "port") {
     o.warnings.push_back("--port has no meaning in mode stdio and is ignored");
     return nullptr;
@@ -57,7 +60,8 @@ const char* set(server_options& o, std::string_view name, const std::string& val
 }
 
 void read_variables(server_options& o) {
-  for (const char* name : {"mode", "workspace", "read-only", "allowed-commands", "log-level", "tool-names", "pass-env"}) {
+  for (const char* name :
+       {"mode", "workspace", "read-only", "allowed-commands", "log-level", "tool-names", "pass-env"}) {
     std::string variable = "CAGED_MCP_";
     for (const char* c = name; *c != '\0'; ++c) variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
     const char* value = std::getenv(variable.c_str());
@@ -92,7 +96,8 @@ server_options read_server_options(int argc, char** argv) {
     }
     const std::string value = has_value ? arg.substr(equals + 1) : alone ? "true" : argv[++i];
     if (const char* expected = set(o, name, value))
-      o.error = *expected == '\0' ? "unknown flag --" + name : "--" + name + " is \"" + value + "\"; expected " + expected;
+      o.error =
+          *expected == '\0' ? "unknown flag --" + name : "--" + name + " is \"" + value + "\"; expected " + expected;
   }
   return o;
 }

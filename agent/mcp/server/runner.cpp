@@ -13,7 +13,8 @@ constexpr auto progress_interval = 500ms;
 // Takes everything at once, so that the process never waits for a reader.
 class collector : public agent::process_reader, public std::enable_shared_from_this<collector> {
  public:
-  collector(workspace& w, call_ptr call, std::shared_ptr<agent::process> which, std::size_t keep, std::function<void(run_outcome&)> done)
+  collector(workspace& w, call_ptr call, std::shared_ptr<agent::process> which, std::size_t keep,
+            std::function<void(run_outcome&)> done)
       : w_(w), call_(std::move(call)), process_(std::move(which)), done_(std::move(done)) {
     outcome_.id = process_->about().id;
     outcome_.out = head_and_tail(keep);
@@ -32,7 +33,8 @@ class collector : public agent::process_reader, public std::enable_shared_from_t
 
   void output_ready() override {
     if (ended_) return;
-    for (auto piece = process_->log().at(position_, page_bytes); !piece.bytes.empty(); piece = process_->log().at(position_, page_bytes)) {
+    for (auto piece = process_->log().at(position_, page_bytes); !piece.bytes.empty();
+         piece = process_->log().at(position_, page_bytes)) {
       (piece.stream == agent::output_stream::err ? outcome_.error : outcome_.out).append(piece.bytes);
       position_ += piece.bytes.size();
       latest_.append(piece.bytes.substr(piece.bytes.size() - std::min<std::size_t>(piece.bytes.size(), 200)));
@@ -54,7 +56,8 @@ class collector : public agent::process_reader, public std::enable_shared_from_t
     latest_.clear();
     const std::size_t end = text.find_last_not_of('\n');
     const std::size_t begin = end == std::string::npos ? 0 : text.rfind('\n', end) + 1;
-    call_->progress(static_cast<double>(position_), std::nullopt, end == std::string::npos ? "" : text.substr(begin, end - begin + 1));
+    call_->progress(static_cast<double>(position_), std::nullopt,
+                    end == std::string::npos ? "" : text.substr(begin, end - begin + 1));
   }
 
   void cancel() {
@@ -100,7 +103,8 @@ class collector : public agent::process_reader, public std::enable_shared_from_t
 
 }  // namespace
 
-void run_program(workspace& w, const call_ptr& call, const json& what, std::size_t keep, std::function<void(run_outcome&)> done) {
+void run_program(workspace& w, const call_ptr& call, const json& what, std::size_t keep,
+                 std::function<void(run_outcome&)> done) {
   auto started = w.processes().start_exec(agent::arguments(what));
   std::make_shared<collector>(w, call, std::move(started), keep, std::move(done))->begin();
 }

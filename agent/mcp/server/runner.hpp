@@ -18,6 +18,7 @@ struct run_outcome {
 
 // `what` are the arguments of exec.start (argv or command, cwd, env, timeout_ms). Throws when it cannot be started.
 // `done` is called on the loop, and not at all when the call is cancelled.
-void run_program(workspace& w, const call_ptr& call, const json& what, std::size_t keep, std::function<void(run_outcome&)> done);
+void run_program(workspace& w, const call_ptr& call, const json& what, std::size_t keep,
+                 std::function<void(run_outcome&)> done);
 
 }  // namespace caged::mcp

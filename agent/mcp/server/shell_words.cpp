@@ -6,7 +6,9 @@
 namespace caged::mcp {
 namespace {
 
-constexpr const char* literal_advice = "Only literal words, quotes, pipes, lists (&& || ;) and redirections are understood while commands are limited; write values out.";
+constexpr const char* literal_advice =
+    "Only literal words, quotes, pipes, lists (&& || ;) and redirections are understood while commands are limited; "
+    "write values out.";
 
 class reader {
  public:
@@ -20,7 +22,8 @@ class reader {
     if (commands_.empty()) throw refused_command("the command is blank", "Give a command.");
     // "a &&" and "a |" wait for more; a newline or semicolon at the end does not.
     const std::string& last = commands_.back().then;
-    if (last == "|" || last == "&&" || last == "||") throw refused_command("nothing follows " + last, "Complete the command.");
+    if (last == "|" || last == "&&" || last == "||")
+      throw refused_command("nothing follows " + last, "Complete the command.");
     return std::move(commands_);
   }
 
@@ -28,28 +31,66 @@ class reader {
   void step() {
     const char c = text_[at_];
     switch (c) {
-      case '\0': throw refused_command("the command holds a NUL byte", literal_advice);
-      case ' ': case '\t': ++at_; return end_word();
-      case '\r': if (peek(1) == '\n') { ++at_; return; } return literal(c);
-      case '\n': ++at_; end_word(); return end_command(";");
-      case '\'': return single_quotes();
-      case '"': return double_quotes();
-      case '\\': return backslash();
-      case '$': return dollar();
-      case '`': throw refused_command("command substitution with ` ", literal_advice);
-      case '(': case ')': throw refused_command(std::string("a subshell or function: ") + c, literal_advice);
-      case '#': if (!word_) { while (at_ < text_.size() && text_[at_] != '\n') ++at_; return; } return literal(c);
-      case '~': if (!word_ || ends_with_separator()) throw refused_command("~ stands for a home folder", literal_advice); return literal(c);
-      case '{': if (peek(1) != '}') throw refused_command("brace expansion or a group: {", "Quote it if it is meant as text."); return literal(c);
-      case '*': case '?': return wildcard(c);
-      case '|': case '&': case ';': return control(c);
-      case '<': case '>': return redirection();
-      default: return literal(c);
+      case '\0':
+        throw refused_command("the command holds a NUL byte", literal_advice);
+      case ' ':
+      case '\t':
+        ++at_;
+        return end_word();
+      case '\r':
+        if (peek(1) == '\n') {
+          ++at_;
+          return;
+        }
+        return literal(c);
+      case '\n':
+        ++at_;
+        end_word();
+        return end_command(";");
+      case '\'':
+        return single_quotes();
+      case '"':
+        return double_quotes();
+      case '\\':
+        return backslash();
+      case '$':
+        return dollar();
+      case '`':
+        throw refused_command("command substitution with ` ", literal_advice);
+      case '(':
+      case ')':
+        throw refused_command(std::string("a subshell or function: ") + c, literal_advice);
+      case '#':
+        if (!word_) {
+          while (at_ < text_.size() && text_[at_] != '\n') ++at_;
+          return;
+        }
+        return literal(c);
+      case '~':
+        if (!word_ || ends_with_separator()) throw refused_command("~ stands for a home folder", literal_advice);
+        return literal(c);
+      case '{':
+        if (peek(1) != '}') throw refused_command("brace expansion or a group: {", "Quote it if it is meant as text.");
+        return literal(c);
+      case '*':
+      case '?':
+        return wildcard(c);
+      case '|':
+      case '&':
+      case ';':
+        return control(c);
+      case '<':
+      case '>':
+        return redirection();
+      default:
+        return literal(c);
     }
   }
 
   char peek(std::size_t ahead) const { return at_ + ahead < text_.size() ? text_[at_ + ahead] : '\0'; }
-  bool ends_with_separator() const { return !word_->value.empty() && (word_->value.back() == '=' || word_->value.back() == ':'); }
+  bool ends_with_separator() const {
+    return !word_->value.empty() && (word_->value.back() == '=' || word_->value.back() == ':');
+  }
 
   shell_word& word() {
     if (!word_) word_.emplace();
@@ -128,12 +169,14 @@ class reader {
   }
 
   static bool expands(char next) {
-    return std::isalnum(static_cast<unsigned char>(next)) != 0 || (next != '\0' && std::string_view("_({[@*#?-$!").find(next) != std::string_view::npos);
+    return std::isalnum(static_cast<unsigned char>(next)) != 0 ||
+           (next != '\0' && std::string_view("_({[@*#?-$!").find(next) != std::string_view::npos);
   }
 
   void dollar() {
     const char next = peek(1);
-    if (expands(next) || next == '\'' || next == '"') throw refused_command("an expansion: " + text_.substr(at_, 16), literal_advice);
+    if (expands(next) || next == '\'' || next == '"')
+      throw refused_command("an expansion: " + text_.substr(at_, 16), literal_advice);
     literal('$');
   }
 
@@ -147,14 +190,16 @@ class reader {
     if (c == '|' && next == '&') throw refused_command("|&", "Write 2>&1 | instead.");
     at_ += operation.size();
     if (commands_.size() > 200) throw refused_command("more than 200 commands", "Put them into a file.");
-    if (current_.words.empty() && current_.redirections.empty()) throw refused_command("nothing stands before " + operation, "Complete the command.");
+    if (current_.words.empty() && current_.redirections.empty())
+      throw refused_command("nothing stands before " + operation, "Complete the command.");
     end_command(operation);
   }
 
   void redirection() {
     std::string operation;
     // Digits that touch the operator are a descriptor, not a word.
-    if (word_ && !quoted_ && !word_->value.empty() && word_->value.find_first_not_of("0123456789") == std::string::npos) {
+    if (word_ && !quoted_ && !word_->value.empty() &&
+        word_->value.find_first_not_of("0123456789") == std::string::npos) {
       operation = word_->value;
       word_.reset();
       piece_.clear();
@@ -165,7 +210,8 @@ class reader {
     operation += c;
     const char next = at_ < text_.size() ? text_[at_] : '\0';
     if (next == '(') throw refused_command("process substitution", literal_advice);
-    if (c == '<' && (next == '<' || next == '>')) throw refused_command("a here-document", "Write the input to a file and redirect from it.");
+    if (c == '<' && (next == '<' || next == '>'))
+      throw refused_command("a here-document", "Write the input to a file and redirect from it.");
     if (next == '&' || (c == '>' && (next == '>' || next == '|'))) {
       operation += next;
       ++at_;
@@ -219,14 +265,17 @@ class reader {
 std::string shell_quoted(const std::string& value) {
   std::string out = "'";
   for (const char c : value) {
-    if (c == '\'') out += "'\\''";
-    else out += c;
+    if (c == '\'')
+      out += "'\\''";
+    else
+      out += c;
   }
   return out + "'";
 }
 
 wire::failed refused_command(std::string what, std::string action) {
-  return wire::failed("permission_denied", "command_refused", "refused: " + std::move(what), std::move(action), "/command");
+  return wire::failed("permission_denied", "command_refused", "refused: " + std::move(what), std::move(action),
+                      "/command");
 }
 
 std::vector<simple_command> read_shell_command(const std::string& text) { return reader(text).read(); }

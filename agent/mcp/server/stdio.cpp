@@ -17,14 +17,15 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::size_t max_line = 16u << 20;
-constexpr std::size_t max_unsent = 8u << 20;   // more than this unread by the client, and nothing more is read from it
+constexpr std::size_t max_unsent = 8u << 20;  // more than this unread by the client, and nothing more is read from it
 constexpr std::size_t read_piece = 64u << 10;
 // What was asked before the input ended is still answered when it takes no longer than this.
 constexpr auto last_answers = 500ms;
 
 class stdio_pipe : public outlet, public std::enable_shared_from_this<stdio_pipe> {
  public:
-  stdio_pipe(agent::loop& l, workspace& tools, identity who) : loop_(l), tools_(tools), dialog_(dialog::make(tools, std::move(who))) {}
+  stdio_pipe(agent::loop& l, workspace& tools, identity who)
+      : loop_(l), tools_(tools), dialog_(dialog::make(tools, std::move(who))) {}
 
   void begin() {
     open_output();
@@ -59,13 +60,14 @@ class stdio_pipe : public outlet, public std::enable_shared_from_this<stdio_pipe
   }
 
  private:
-  // The descriptor is shared with whoever started this program, so its flags are not ours to change: a socket is sent to
-  // without waiting, a pipe is opened a second time.
+  // The descriptor is shared with whoever started this program, so its flags are not ours to change: a socket is sent
+  // to without waiting, a pipe is opened a second time.
   void open_output() {
     struct stat st {};
     ::fstat(STDOUT_FILENO, &st);
     socket_ = S_ISSOCK(st.st_mode);
-    if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode)) output_ = agent::fd(::open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
+    if (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))
+      output_ = agent::fd(::open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY));
     if (!output_) output_ = agent::fd(::fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3));
   }
 
@@ -82,8 +84,10 @@ class stdio_pipe : public outlet, public std::enable_shared_from_this<stdio_pipe
     const ssize_t n = ::read(STDIN_FILENO, piece, sizeof piece);
     if (n < 0 && (errno == EINTR || errno == EAGAIN)) return;
     corked_ = true;
-    if (n > 0) take(std::string_view(piece, static_cast<std::size_t>(n)));
-    else input_ended();
+    if (n > 0)
+      take(std::string_view(piece, static_cast<std::size_t>(n)));
+    else
+      input_ended();
     corked_ = false;
     flush();
   }
@@ -138,7 +142,8 @@ class stdio_pipe : public outlet, public std::enable_shared_from_this<stdio_pipe
     while (done_ < out_.size()) {
       const char* from = out_.data() + done_;
       const std::size_t size = out_.size() - done_;
-      const ssize_t n = socket_ ? ::send(output_.get(), from, size, MSG_DONTWAIT | MSG_NOSIGNAL) : ::write(output_.get(), from, size);
+      const ssize_t n =
+          socket_ ? ::send(output_.get(), from, size, MSG_DONTWAIT | MSG_NOSIGNAL) : ::write(output_.get(), from, size);
       if (n < 0 && errno == EINTR) continue;
       if (n < 0 && errno == EAGAIN) break;
       if (n < 0) return lose();
@@ -159,12 +164,15 @@ class stdio_pipe : public outlet, public std::enable_shared_from_this<stdio_pipe
     const bool waiting = done_ < out_.size();
     if (waiting != writing_) {
       writing_ = waiting;
-      if (waiting) loop_.add(output_.get(), EPOLLOUT, [this](std::uint32_t) { flush(); });
-      else loop_.remove(output_.get());
+      if (waiting)
+        loop_.add(output_.get(), EPOLLOUT, [this](std::uint32_t) { flush(); });
+      else
+        loop_.remove(output_.get());
     }
     // A client that does not read is not served further until it does.
     const bool pause = out_.size() - done_ > max_unsent;
-    if (watched_ && !ended_ && pause != paused_) loop_.change(STDIN_FILENO, pause ? 0u : static_cast<unsigned>(EPOLLIN));
+    if (watched_ && !ended_ && pause != paused_)
+      loop_.change(STDIN_FILENO, pause ? 0u : static_cast<unsigned>(EPOLLIN));
     paused_ = pause;
   }
 
@@ -182,7 +190,8 @@ class stdio_pipe : public outlet, public std::enable_shared_from_this<stdio_pipe
   std::string in_, out_;
   std::size_t done_ = 0;
   agent::steady::time_point until_;
-  bool socket_ = false, watched_ = false, corked_ = false, skipping_ = false, ended_ = false, writing_ = false, paused_ = false, lost_ = false;
+  bool socket_ = false, watched_ = false, corked_ = false, skipping_ = false, ended_ = false, writing_ = false,
+       paused_ = false, lost_ = false;
 };
 
 }  // namespace
@@ -193,8 +202,10 @@ void run_stdio(agent::loop& l, workspace& tools, identity who, agent::fd signals
     signalfd_siginfo info{};
     bool child = false;
     while (::read(signals.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
-      if (info.ssi_signo == SIGCHLD) child = true;
-      else pipe->end();
+      if (info.ssi_signo == SIGCHLD)
+        child = true;
+      else
+        pipe->end();
     }
     if (child) tools.on_child_signal();
   });

@@ -74,7 +74,8 @@ void head_and_tail::append(std::string_view bytes) {
 std::string head_and_tail::text() const {
   if (!cut()) return plain(head_ + tail_);
   const std::string_view tail = std::string_view(tail_).substr(tail_.size() - tail_size());
-  return plain(head_) + "\n[… " + std::to_string(total_ - head_.size() - tail_size()) + " bytes left out …]\n" + plain(tail);
+  return plain(head_) + "\n[… " + std::to_string(total_ - head_.size() - tail_size()) + " bytes left out …]\n" +
+         plain(tail);
 }
 
 }  // namespace caged::mcp

@@ -22,7 +22,9 @@ struct lines {
     if (at >= text.size()) return text.empty() || text.back() == '\n' ? count() : count() - 1;
     return static_cast<std::size_t>(std::upper_bound(starts.begin(), starts.end(), at) - starts.begin()) - 1;
   }
-  std::string_view line(std::size_t i) const { return text.substr(starts[i], (i + 1 < count() ? starts[i + 1] : text.size()) - starts[i]); }
+  std::string_view line(std::size_t i) const {
+    return text.substr(starts[i], (i + 1 < count() ? starts[i + 1] : text.size()) - starts[i]);
+  }
   std::string_view text;
   std::vector<std::size_t> starts;
 };
@@ -38,12 +40,14 @@ void put(std::string& out, char mark, std::string_view line) {
   if (line.empty() || line.back() != '\n') out += "\n\\ No newline at end of file\n";
 }
 
-std::string range(std::size_t from, std::size_t size) { return std::to_string(size == 0 ? from : from + 1) + "," + std::to_string(size); }
+std::string range(std::size_t from, std::size_t size) {
+  return std::to_string(size == 0 ? from : from + 1) + "," + std::to_string(size);
+}
 
 bool whole(const lines& l, std::size_t end) { return end == 0 || l.text[end - 1] == '\n'; }
 
-std::vector<change> changes_of(const lines& old_lines, const lines& new_lines, const std::vector<std::size_t>& places, std::size_t old_size,
-                               std::size_t new_size) {
+std::vector<change> changes_of(const lines& old_lines, const lines& new_lines, const std::vector<std::size_t>& places,
+                               std::size_t old_size, std::size_t new_size) {
   std::vector<change> out;
   for (std::size_t i = 0; i < places.size(); ++i) {
     const std::size_t old_begin = places[i], new_begin = places[i] - i * old_size + i * new_size;
@@ -69,8 +73,8 @@ std::vector<change> changes_of(const lines& old_lines, const lines& new_lines, c
 
 }  // namespace
 
-std::string unified_diff(const std::string& path, const std::string& before, const std::string& after, const std::vector<std::size_t>& places,
-                         std::size_t old_size, std::size_t new_size) {
+std::string unified_diff(const std::string& path, const std::string& before, const std::string& after,
+                         const std::vector<std::size_t>& places, std::size_t old_size, std::size_t new_size) {
   const lines old_lines(before), new_lines(after);
   const auto changes = changes_of(old_lines, new_lines, places, old_size, new_size);
   std::string out = "--- a/" + path + "\n+++ b/" + path + "\n";
@@ -80,7 +84,8 @@ std::string unified_diff(const std::string& path, const std::string& before, con
     const std::size_t before_first = std::min(context, changes[i].old_from);
     const std::size_t after_last = std::min(context, old_lines.count() - changes[last].old_to);
     const std::size_t old_from = changes[i].old_from - before_first, new_from = changes[i].new_from - before_first;
-    out += "@@ -" + range(old_from, changes[last].old_to + after_last - old_from) + " +" + range(new_from, changes[last].new_to + after_last - new_from) + " @@\n";
+    out += "@@ -" + range(old_from, changes[last].old_to + after_last - old_from) + " +" +
+           range(new_from, changes[last].new_to + after_last - new_from) + " @@\n";
     std::size_t at = old_from;
     for (; i <= last; ++i) {
       for (; at < changes[i].old_from; ++at) put(out, ' ', old_lines.line(at));

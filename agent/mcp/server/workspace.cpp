@@ -35,15 +35,20 @@ constexpr std::size_t max_unread = 1u << 20;
 
 std::string absolute(const std::string& path) {
   char whole[PATH_MAX];
-  if (::realpath(path.c_str(), whole) == nullptr) throw agent::os_failure(errno, "open the workspace " + path, "Name a folder that exists.");
+  if (::realpath(path.c_str(), whole) == nullptr)
+    throw agent::os_failure(errno, "open the workspace " + path, "Name a folder that exists.");
   return whole;
 }
 
 // The environment of commands. The server's own holds keys of other services; a command gets what it needs to run.
 std::map<std::string, std::string> command_environment(const server_options& o, const std::string& root) {
   std::map<std::string, std::string> env{{"PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-                                         {"LANG", "C.UTF-8"}, {"TERM", "dumb"}, {"GIT_TERMINAL_PROMPT", "0"}, {"NO_COLOR", "1"}};
-  std::vector<std::string> names{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR"};
+                                         {"LANG", "C.UTF-8"},
+                                         {"TERM", "dumb"},
+                                         {"GIT_TERMINAL_PROMPT", "0"},
+                                         {"NO_COLOR", "1"}};
+  std::vector<std::string> names{"PATH", "HOME",   "USER",     "LOGNAME", "SHELL",
+                                 "LANG", "LC_ALL", "LC_CTYPE", "TZ",      "TMPDIR"};
   names.insert(names.end(), o.pass_environment.begin(), o.pass_environment.end());
   for (const std::string& name : names)
     if (const char* value = std::getenv(name.c_str())) env[name] = value;
@@ -55,7 +60,8 @@ std::map<std::string, std::string> command_environment(const server_options& o, 
       const std::size_t end = std::min(path.find(':', at), path.size());
       const std::string folder = path.substr(at, end - at);
       const bool inside = root == "/" || folder == root || folder.rfind(root + "/", 0) == 0;
-      if (!folder.empty() && folder[0] == '/' && folder.find("..") == std::string::npos && !inside) kept += (kept.empty() ? "" : ":") + folder;
+      if (!folder.empty() && folder[0] == '/' && folder.find("..") == std::string::npos && !inside)
+        kept += (kept.empty() ? "" : ":") + folder;
       at = end + 1;
     }
   env["PATH"] = kept.empty() ? "/usr/bin:/bin" : kept;
@@ -71,12 +77,15 @@ std::string failure_text(const wire::failure& f) {
 }
 
 workspace::workspace(agent::loop& l, const server_options& o)
-    : loop_(l), files_(absolute(o.workspace), agent::confinement::workspace), policy_(o.allowed_commands),
+    : loop_(l),
+      files_(absolute(o.workspace), agent::confinement::workspace),
+      policy_(o.allowed_commands),
       processes_(l, files_, command_environment(o, files_.folder()), agent::reaping::own) {
   for (const tool_row& row : tool_rows()) {
     if (o.allowed_access == access::read_only && row.when != tool_row::availability::always) continue;
     const char* name = o.names == tool_names::published ? row.published : row.documented;
-    infos_.push_back({name, row.title, row.description, row.input_schema, row.output_schema, row.hints, row.max_result_characters});
+    infos_.push_back(
+        {name, row.title, row.description, row.input_schema, row.output_schema, row.hints, row.max_result_characters});
     entries_.emplace(name, std::make_unique<entry>(entry{row.run, row.input_schema, {}}));
   }
 }
@@ -135,8 +144,10 @@ void workspace::write_stdin(agent::process& to, const std::string& bytes) {
   auto& unread = unread_[to.about().id];
   if (!unread) unread = std::make_unique<unread_input>();
   if (unread->waiting + bytes.size() > max_unread)
-    throw wire::failed("limit_exceeded", "input_not_read", "the process has not read the " + std::to_string(unread->waiting) + " bytes that were sent before",
-                       "Wait for it to read, or end it with process_signal.");
+    throw wire::failed(
+        "limit_exceeded", "input_not_read",
+        "the process has not read the " + std::to_string(unread->waiting) + " bytes that were sent before",
+        "Wait for it to read, or end it with process_signal.");
   unread->waiting += bytes.size();
   to.write_stdin(unread.get(), bytes);
 }
@@ -166,7 +177,8 @@ void workspace::refuse_git_folder(const std::string& path) const {
   if (n < 0) throw agent::os_failure(errno, "find the folder of " + path);
   const std::string real = std::string(where, static_cast<std::size_t>(n)) + "/" + name + "/";
   if (real.find("/.git/") == std::string::npos) return;
-  throw wire::failed("permission_denied", "protected_path", path + " belongs to git's own folder, which decides what git runs",
+  throw wire::failed("permission_denied", "protected_path",
+                     path + " belongs to git's own folder, which decides what git runs",
                      "The server limits commands; change the repository with git.", "/path");
 }
 

@@ -76,8 +76,10 @@ int apply_range(reply& r, std::string_view header) {
   const auto size = r.bytes->size();
   if (!range || !size) return 200;
   std::uint64_t first = range->first.value_or(0), last = *size == 0 ? 0 : *size - 1;
-  if (!range->first) first = *range->last >= *size ? 0 : *size - *range->last;
-  else if (range->last) last = std::min(last, *range->last);
+  if (!range->first)
+    first = *range->last >= *size ? 0 : *size - *range->last;
+  else if (range->last)
+    last = std::min(last, *range->last);
   if (first >= *size || (!range->first && *range->last == 0)) {
     r.headers.emplace_back("Content-Range", "bytes */" + std::to_string(*size));
     return 416;
@@ -99,7 +101,8 @@ task<void> service::send_bytes(context_ptr c, reply r) {
     status = apply_range(r, range);
   if (status == 416) {
     for (auto& field : r.headers) c->extra.push_back(std::move(field));
-    const error e = fail(errc::invalid_argument, "range_not_satisfiable", "the range lies outside the content", "Ask for less.");
+    const error e =
+        fail(errc::invalid_argument, "range_not_satisfiable", "the range lies outside the content", "Ask for less.");
     co_return co_await send_error(c, e, 416);
   }
   // The first piece before the head: a source that cannot even begin is still an ordinary error.
@@ -111,8 +114,10 @@ task<void> service::send_bytes(context_ptr c, reply r) {
   // Content comes out of sandboxes: a browser that shows it must not run it in our origin.
   fields.emplace_back("Content-Security-Policy", "sandbox; default-src 'none'");
   for (const auto& field : c->extra) fields.push_back(field);
-  if (size) fields.emplace_back("Content-Length", std::to_string(*size));
-  else if (piece->empty()) fields.emplace_back("Content-Length", "0");
+  if (size)
+    fields.emplace_back("Content-Length", std::to_string(*size));
+  else if (piece->empty())
+    fields.emplace_back("Content-Length", "0");
   if (status == 204 || status == 304) piece = std::string();
   auto sent = co_await c->exchange->start(status, std::move(fields));
   if (sent.has_error()) co_return sent;

@@ -89,20 +89,25 @@ json typed_value(std::string_view text, const json& schema) {
   return std::string(text);
 }
 
-result<json> query_arguments(const operation_info& info, const http::request& head, const std::vector<std::string>& skip) {
+result<json> query_arguments(const operation_info& info, const http::request& head,
+                             const std::vector<std::string>& skip) {
   std::map<std::string, std::vector<std::string>> values;
   for (const auto& [name, value] : head.query) {
     if (std::find(skip.begin(), skip.end(), name) != skip.end()) continue;
     if (!is_utf8(name) || !is_utf8(value))
-      return fail(errc::invalid_argument, "not_utf8", "the query is not UTF-8", "Percent-encode the UTF-8 form of the text.");
+      return fail(errc::invalid_argument, "not_utf8", "the query is not UTF-8",
+                  "Percent-encode the UTF-8 form of the text.");
     values[name].push_back(value);
   }
   json out = json::object();
   for (const auto& [name, texts] : values) {
     const json& schema = property(info, name);
-    if (types_of(schema).contains("array")) out[name] = array_value(texts, schema);
-    else if (texts.size() > 1) return twice(name, "several times in the query");
-    else out[name] = typed_value(texts.front(), schema);
+    if (types_of(schema).contains("array"))
+      out[name] = array_value(texts, schema);
+    else if (texts.size() > 1)
+      return twice(name, "several times in the query");
+    else
+      out[name] = typed_value(texts.front(), schema);
   }
   return out;
 }
@@ -110,8 +115,8 @@ result<json> query_arguments(const operation_info& info, const http::request& he
 result<json> merge_arguments(const operation_info& info, const path_parameters& path, json query, json body) {
   if (body.is_null()) body = json::object();
   if (!body.is_object())
-    return fail(errc::invalid_argument, "not_an_object", std::string("the body is ") + body.type_name() + ", expected an object",
-                "Send a JSON object.");
+    return fail(errc::invalid_argument, "not_an_object",
+                std::string("the body is ") + body.type_name() + ", expected an object", "Send a JSON object.");
   for (auto& [name, value] : query.items()) {
     if (body.contains(name)) return twice(name, "in the query and in the body");
     body[name] = std::move(value);

@@ -14,7 +14,8 @@ json typed_value(std::string_view text, const json& schema);
 
 // The query as JSON, typed by the operation's input schema. A name given several times is an error unless it is an
 // array, which takes repeated names or one comma-separated value. `skip` names that the transport itself uses.
-result<json> query_arguments(const operation_info& info, const http::request& head, const std::vector<std::string>& skip);
+result<json> query_arguments(const operation_info& info, const http::request& head,
+                             const std::vector<std::string>& skip);
 
 // Path over query and body; the same property from two places is an error, however equal.
 result<json> merge_arguments(const operation_info& info, const path_parameters& path, json query, json body);

@@ -16,16 +16,20 @@ namespace {
 std::string number_text(double number) {
   std::array<char, 40> text{};
   // 17 digits keep counters exact; %g leaves whole numbers whole.
-  std::snprintf(text.data(), text.size(), number == static_cast<double>(static_cast<std::int64_t>(number)) ? "%.0f" : "%.9g", number);
+  std::snprintf(text.data(), text.size(),
+                number == static_cast<double>(static_cast<std::int64_t>(number)) ? "%.0f" : "%.9g", number);
   return text.data();
 }
 
 std::string escaped(std::string_view value) {
   std::string out;
   for (const char c : value) {
-    if (c == '\n') out += "\\n";
-    else if (c == '"' || c == '\\') out.append({'\\', c});
-    else out += c;
+    if (c == '\n')
+      out += "\\n";
+    else if (c == '"' || c == '\\')
+      out.append({'\\', c});
+    else
+      out += c;
   }
   return out;
 }
@@ -41,10 +45,19 @@ int open_descriptors() {
 }  // namespace
 
 void write_family(std::string& out, std::string_view name, std::string_view type, std::string_view help) {
-  out.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ").append(name).append(" ").append(type).append("\n");
+  out.append("# HELP ")
+      .append(name)
+      .append(" ")
+      .append(help)
+      .append("\n# TYPE ")
+      .append(name)
+      .append(" ")
+      .append(type)
+      .append("\n");
 }
 
-void write_sample(std::string& out, std::string_view name, std::string_view label, std::string_view value, double number) {
+void write_sample(std::string& out, std::string_view name, std::string_view label, std::string_view value,
+                  double number) {
   out.append(name);
   if (!label.empty()) out.append("{").append(label).append("=\"").append(escaped(value)).append("\"}");
   out.append(" ").append(number_text(number)).append("\n");
@@ -66,9 +79,10 @@ void request_metrics::write(std::string& out) const {
   const std::lock_guard guard(lock_);
   write_family(out, "caged_http_requests_total", "counter", "Requests answered, by operation and status.");
   for (const auto& [key, count] : requests_)
-    out += "caged_http_requests_total{route=\"" + escaped(key.first) + "\",status=\"" + std::to_string(key.second) + "\"} " +
-           std::to_string(count) + "\n";
-  write_family(out, "caged_http_request_duration_seconds", "histogram", "Time from the head of a request to the end of its answer.");
+    out += "caged_http_requests_total{route=\"" + escaped(key.first) + "\",status=\"" + std::to_string(key.second) +
+           "\"} " + std::to_string(count) + "\n";
+  write_family(out, "caged_http_request_duration_seconds", "histogram",
+               "Time from the head of a request to the end of its answer.");
   for (const auto& [route, h] : durations_) {
     const std::string name = "caged_http_request_duration_seconds";
     const std::string label = "route=\"" + escaped(route) + "\"";

@@ -1,8 +1,8 @@
 // Counts what the transport does and writes it as Prometheus text.
 #pragma once
 
-#include <caged/json.hpp>
 #include <array>
+#include <caged/json.hpp>
 #include <chrono>
 #include <cstdint>
 #include <map>
@@ -33,7 +33,8 @@ class request_metrics {
 // "# HELP" and "# TYPE" of a family.
 void write_family(std::string& out, std::string_view name, std::string_view type, std::string_view help);
 // One sample; the label value is escaped. No label when `label` is empty.
-void write_sample(std::string& out, std::string_view name, std::string_view label, std::string_view value, double number);
+void write_sample(std::string& out, std::string_view name, std::string_view label, std::string_view value,
+                  double number);
 // Memory, processor time, descriptors and threads of this process, from /proc/self.
 void write_process(std::string& out);
 // How many sandboxes there are in each state, from the answer of sandbox.list.

@@ -6,7 +6,9 @@
 namespace caged::rest {
 namespace {
 
-bool in_path(const operation_info& info, const std::string& name) { return info.path.find("{" + name + "}") != std::string::npos; }
+bool in_path(const operation_info& info, const std::string& name) {
+  return info.path.find("{" + name + "}") != std::string::npos;
+}
 
 // Whether the properties that are not in the path come in a JSON body.
 bool has_document_body(const operation_info& info) {
@@ -100,7 +102,8 @@ json request_body(const operation_info& info, const json& input) {
     json value = json::object();
     for (const auto& [name, part] : example.input.items())
       if (!in_path(info, name)) value[name] = part;
-    examples[example.summary.empty() ? "example" + std::to_string(examples.size() + 1) : example.summary] = {{"value", value}};
+    examples[example.summary.empty() ? "example" + std::to_string(examples.size() + 1) : example.summary] = {
+        {"value", value}};
   }
   if (!examples.empty()) media["examples"] = std::move(examples);
   content["application/json"] = std::move(media);
@@ -113,12 +116,17 @@ json success(const operation_info& info, json output) {
     case payload::document:
       if (info.success != 204) out["content"]["application/json"] = {{"schema", std::move(output)}};
       break;
-    case payload::bytes: out["content"]["application/octet-stream"] = json::object(); break;
+    case payload::bytes:
+      out["content"]["application/octet-stream"] = json::object();
+      break;
     case payload::items:
-      out["description"] = out["description"].get<std::string>() + " Server-Sent Events; the data of each is such a document.";
+      out["description"] =
+          out["description"].get<std::string>() + " Server-Sent Events; the data of each is such a document.";
       out["content"]["text/event-stream"] = {{"schema", std::move(output)}};
       break;
-    case payload::duplex: out["description"] = "The WebSocket is open."; break;
+    case payload::duplex:
+      out["description"] = "The WebSocket is open.";
+      break;
   }
   return out;
 }
@@ -127,7 +135,9 @@ json operation_object(const operation_info& info, json& components) {
   const json input = embedded(info.input, info.name + ".in.", components);
   json output = embedded(info.output.is_null() ? json::object() : info.output, info.name + ".out.", components);
   const auto status = info.gives == payload::duplex ? std::string("101") : std::to_string(info.success);
-  json out{{"operationId", info.name}, {"summary", info.summary}, {"tags", json::array({info.name.substr(0, info.name.find('.'))})}};
+  json out{{"operationId", info.name},
+           {"summary", info.summary},
+           {"tags", json::array({info.name.substr(0, info.name.find('.'))})}};
   if (!info.description.empty()) out["description"] = info.description;
   json list = parameters(info, input);
   if (!list.empty()) out["parameters"] = std::move(list);
@@ -144,7 +154,10 @@ json problem_schema() {
   return {{"type", "object"},
           {"required", {"type", "title", "status", "detail", "reason"}},
           {"properties",
-           {{"type", text}, {"title", text}, {"status", {{"type", "integer"}}}, {"detail", text},
+           {{"type", text},
+            {"title", text},
+            {"status", {{"type", "integer"}}},
+            {"detail", text},
             {"reason",
              {{"type", "object"},
               {"required", {"code", "message", "action"}},
@@ -166,7 +179,8 @@ json openapi_document(const std::vector<const operation_info*>& operations, cons
   for (const auto* info : operations) {
     if (info->method.empty() || info->path.empty()) continue;
     std::string method = info->method;
-    std::transform(method.begin(), method.end(), method.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+    std::transform(method.begin(), method.end(), method.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
     paths[info->path][method] = operation_object(*info, components);
   }
   paths["/healthz"] = own_route("http.health", "Whether the server serves", "application/json", true);

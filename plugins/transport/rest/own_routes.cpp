@@ -13,7 +13,8 @@ task<void> service::answer_own(context_ptr c) {
       r.status = 204;
       co_return co_await send(c, std::move(r));
     }
-    const error e = fail(errc::invalid_argument, "method_not_allowed", head.path + " does not take " + head.method, "Use GET.");
+    const error e =
+        fail(errc::invalid_argument, "method_not_allowed", head.path + " does not take " + head.method, "Use GET.");
     co_return co_await send_error(c, e, 405);
   }
   if (head.path == "/healthz") {
@@ -41,7 +42,8 @@ task<void> service::answer_own(context_ptr c) {
   auto checked = co_await check_caller(c);
   if (checked.has_error()) co_return checked;
   if (!c->who.sandbox_id.empty())
-    co_return fail(errc::permission_denied, "scope", "this credential is good for one sandbox only", "Use a key of the account.");
+    co_return fail(errc::permission_denied, "scope", "this credential is good for one sandbox only",
+                   "Use a key of the account.");
   auto text = co_await metrics_text(c);
   if (text.has_error()) co_return text.error();
   r.fields = {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}, {"Cache-Control", "no-store"}};

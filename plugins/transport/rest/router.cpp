@@ -19,7 +19,8 @@ std::vector<std::string_view> split(std::string_view path) {
 }
 
 error bad_template(const operation_info& info, const std::string& why) {
-  return fail(errc::invalid_argument, "bad_route", "the route of " + info.name + ", " + info.method + " " + info.path + ", " + why,
+  return fail(errc::invalid_argument, "bad_route",
+              "the route of " + info.name + ", " + info.method + " " + info.path + ", " + why,
               "Correct the declaration of the operation.");
 }
 
@@ -44,7 +45,8 @@ result<router> router::make(const std::vector<const operation_info*>& operations
       shape += braces ? "/{}" : "/" + s.text;
       e.segments.push_back(std::move(s));
     }
-    if (const auto [it, fresh] = taken.emplace(shape, info->name); !fresh) return bad_template(*info, "is that of " + it->second);
+    if (const auto [it, fresh] = taken.emplace(shape, info->name); !fresh)
+      return bad_template(*info, "is that of " + it->second);
     made.entries_.push_back(std::move(e));
   }
   // A stable order in which "/sessions/replay" comes before "/sessions/{id}".
@@ -64,14 +66,15 @@ route_match router::match(std::string_view method, std::string_view path) const 
   for (const auto& e : entries_) {
     if (e.segments.size() != parts.size()) continue;
     path_parameters values;
-    const bool fits = std::equal(parts.begin(), parts.end(), e.segments.begin(), [&values](std::string_view part, const segment& s) {
-      if (s.what == segment::kind::literal) return part == s.text;
-      auto value = percent_decode(part);
-      if (!value || value->empty() || *value == "." || *value == ".." || !is_utf8(*value)) return false;
-      if (value->find('\0') != std::string::npos) return false;
-      values.emplace(s.text, std::move(*value));
-      return true;
-    });
+    const bool fits =
+        std::equal(parts.begin(), parts.end(), e.segments.begin(), [&values](std::string_view part, const segment& s) {
+          if (s.what == segment::kind::literal) return part == s.text;
+          auto value = percent_decode(part);
+          if (!value || value->empty() || *value == "." || *value == ".." || !is_utf8(*value)) return false;
+          if (value->find('\0') != std::string::npos) return false;
+          values.emplace(s.text, std::move(*value));
+          return true;
+        });
     if (!fits) continue;
     // The most literal template owns the path: a method it lacks is not looked for in a vaguer one.
     const auto same_shape = [&e](const entry& other) {

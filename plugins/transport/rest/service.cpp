@@ -15,9 +15,10 @@ namespace {
 using namespace asio::experimental::awaitable_operators;
 
 error no_credential(std::string message) {
-  return fail(errc::unauthenticated, "no_credential", std::move(message),
-              "Send \"Authorization: Bearer caged_sk_…\" or \"X-API-Key: caged_sk_…\"; the first key lies in admin.key in the "
-              "server's data folder.");
+  return fail(
+      errc::unauthenticated, "no_credential", std::move(message),
+      "Send \"Authorization: Bearer caged_sk_…\" or \"X-API-Key: caged_sk_…\"; the first key lies in admin.key in the "
+      "server's data folder.");
 }
 
 std::string query_value(const http::request& head, std::string_view name) {
@@ -60,7 +61,10 @@ bool has_property(const operation_info& info, const char* name) {
 
 service::service(operations& ops, http::front& front, service_options options,
                  std::function<void(log_level, std::string)> log)
-    : operations_(ops), front_(front), options_(std::move(options)), log_(std::move(log)),
+    : operations_(ops),
+      front_(front),
+      options_(std::move(options)),
+      log_(std::move(log)),
       limiter_(options_.requests_per_minute) {}
 
 result<void> service::start() {
@@ -111,7 +115,8 @@ task<void> service::answer(context_ptr c) {
   if (own_route(c)) co_return co_await answer_own(c);
   auto match = router_.match(head.method, head.path);
   if (match.allowed.empty())
-    co_return fail(errc::not_found, "no_such_route", "there is no route " + head.path, "See /openapi.json for all routes.");
+    co_return fail(errc::not_found, "no_such_route", "there is no route " + head.path,
+                   "See /openapi.json for all routes.");
   if (match.operation == nullptr) {
     std::string allow;
     for (const auto& method : match.allowed) allow += (allow.empty() ? "" : ", ") + method;
@@ -199,14 +204,16 @@ task<json> service::read_arguments(context_ptr c, std::shared_ptr<call> into) {
     if (text.has_error()) co_return text.error();
     if (!text->empty()) {
       if (!is_json(type))
-        co_return fail(errc::invalid_argument, "unsupported_media_type",
-                       type.empty() ? "the body has no Content-Type" : "the body is " + type + ", expected application/json",
-                       "Send JSON with Content-Type: application/json.");
+        co_return fail(
+            errc::invalid_argument, "unsupported_media_type",
+            type.empty() ? "the body has no Content-Type" : "the body is " + type + ", expected application/json",
+            "Send JSON with Content-Type: application/json.");
       auto parsed = parse_json(*text);
       if (parsed.has_error()) co_return parsed.error();
       document = std::move(*parsed);
       if (document.is_null())
-        co_return fail(errc::invalid_argument, "not_an_object", "the body is null, expected an object", "Send a JSON object.");
+        co_return fail(errc::invalid_argument, "not_an_object", "the body is null, expected an object",
+                       "Send a JSON object.");
     }
   }
   co_return merge_arguments(info, c->parameters, std::move(*query), std::move(document));
@@ -225,7 +232,8 @@ task<void> service::run_operation(context_ptr c) {
   if (info.gives == payload::items) {
     work->resume_after = c->exchange->head().field("last-event-id");
     if (work->resume_after.size() > 128)
-      co_return fail(errc::invalid_argument, "bad_event_id", "Last-Event-ID is longer than 128 bytes", "Send the id of an event.");
+      co_return fail(errc::invalid_argument, "bad_event_id", "Last-Event-ID is longer than 128 bytes",
+                     "Send the id of an event.");
   }
   auto outcome = co_await invoke_watched(c, std::move(*work));
   if (outcome.has_error()) co_return outcome.error();

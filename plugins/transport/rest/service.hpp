@@ -48,7 +48,8 @@ struct stream_gate {
 // Shared ownership: a request keeps the service alive. Thread-safe after start().
 class service : public std::enable_shared_from_this<service> {
  public:
-  service(operations& ops, http::front& front, service_options options, std::function<void(log_level, std::string)> log);
+  service(operations& ops, http::front& front, service_options options,
+          std::function<void(log_level, std::string)> log);
 
   // Reads the registry: routes and the OpenAPI document. To be called when all plugins are open.
   result<void> start();
@@ -76,7 +77,8 @@ class service : public std::enable_shared_from_this<service> {
 
   // stream.cpp
   task<void> send_items(context_ptr c, reply r);
-  asio::awaitable<void> pump_items(context_ptr c, std::shared_ptr<item_source> items, std::shared_ptr<stream_gate> gate);
+  asio::awaitable<void> pump_items(context_ptr c, std::shared_ptr<item_source> items,
+                                   std::shared_ptr<stream_gate> gate);
   std::shared_ptr<stream_gate> open_gate(asio::any_io_executor on);
 
   // socket.cpp

@@ -14,8 +14,11 @@ using namespace asio::experimental::awaitable_operators;
 class lazy_socket final : public duplex {
  public:
   lazy_socket(std::shared_ptr<http::exchange> ex, asio::any_io_executor on, std::string subprotocol, std::size_t most)
-      : exchange_(std::move(ex)), on_(on), turn_(on, asio::steady_timer::time_point::max()),
-        subprotocol_(std::move(subprotocol)), max_message_(most) {}
+      : exchange_(std::move(ex)),
+        on_(on),
+        turn_(on, asio::steady_timer::time_point::max()),
+        subprotocol_(std::move(subprotocol)),
+        max_message_(most) {}
 
   task<std::optional<stream_message>> read() override {
     auto socket = co_await opened();
@@ -122,7 +125,10 @@ task<void> service::run_socket(context_ptr c, call work) {
   if (opened.has_error()) co_return opened.error();
   if (outcome.has_error() && outcome.error().code != errc::cancelled) {
     const error& e = outcome.error();
-    const json note{{"type", "error"}, {"reason", e.reason}, {"message", e.message}, {"action", e.action},
+    const json note{{"type", "error"},
+                    {"reason", e.reason},
+                    {"message", e.message},
+                    {"action", e.action},
                     {"problem", http::problem_document(e)}};
     stream_message message;
     message.data = to_text(note);

@@ -1,10 +1,10 @@
 #include "backend.hpp"
 
+#include <fcntl.h>
+#include <sys/socket.h>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <caged/await_callback.hpp>
-#include <fcntl.h>
-#include <sys/socket.h>
 
 namespace caged::vmm::jail {
 namespace {
@@ -24,13 +24,15 @@ result<T> guarded(F& work) {
 
 }  // namespace
 
-backend::backend(host& from, const json& config) : host_(from), keeper_(std::make_shared<keeper>(read_settings(config, from), from)) {}
+backend::backend(host& from, const json& config)
+    : host_(from), keeper_(std::make_shared<keeper>(read_settings(config, from), from)) {}
 
 // `work` is a named local of the caller: gcc 12 miscompiles a closure that is made inside a co_await.
 template <class T, class F>
 task<T> backend::on_pool(F work) {
   auto pool = host_.blocking_executor();
-  return await_callback<T>([pool, work](callback<T> done) { asio::post(pool, [work, done]() mutable { done(guarded<T>(work)); }); });
+  return await_callback<T>(
+      [pool, work](callback<T> done) { asio::post(pool, [work, done]() mutable { done(guarded<T>(work)); }); });
 }
 
 task<void> backend::open() {
@@ -77,7 +79,9 @@ task<box_stream> backend::connect(std::string id) {
       co_return std::move(stream);
     }
     if (std::chrono::steady_clock::now() > until) {
-      co_return fail(errc::deadline_exceeded, "agent_busy", "the agent of the box \"" + id + "\" takes no more connections", "Close connections, or try again.");
+      co_return fail(errc::deadline_exceeded, "agent_busy",
+                     "the agent of the box \"" + id + "\" takes no more connections",
+                     "Close connections, or try again.");
     }
     timer.expires_after(2ms);
     auto [ec] = co_await timer.async_wait(use_tuple);

@@ -5,15 +5,26 @@ namespace caged::vmm::jail {
 json box_record::to_json() const {
   json below = json::array();
   for (const auto& l : layers) below.push_back({{"source", l.source}, {"target", l.target}, {"folder", l.folder}});
-  return {{"version", 1}, {"id", id}, {"phase", phase}, {"process", process.to_json()}, {"slot", slot}, {"cgroup", cgroup.to_json()},
-          {"layers", below}, {"etc", etc_folder}, {"walls", walls}, {"missing", missing}, {"owners_mapped", owners_mapped}};
+  return {{"version", 1},
+          {"id", id},
+          {"phase", phase},
+          {"process", process.to_json()},
+          {"slot", slot},
+          {"cgroup", cgroup.to_json()},
+          {"layers", below},
+          {"etc", etc_folder},
+          {"walls", walls},
+          {"missing", missing},
+          {"owners_mapped", owners_mapped}};
 }
 
 result<box_record> box_record::parse(const std::string& text) {
   auto value = parse_json(text);
   if (!value) return value.error();
   try {
-    if (value->at("version").get<int>() != 1) return fail(errc::unsupported, "unknown_record", "the record of a sandbox has an unknown version", "Use the Caged that made it.");
+    if (value->at("version").get<int>() != 1)
+      return fail(errc::unsupported, "unknown_record", "the record of a sandbox has an unknown version",
+                  "Use the Caged that made it.");
     box_record r;
     r.id = value->at("id").get<std::string>();
     r.phase = value->at("phase").get<std::string>();
@@ -21,7 +32,8 @@ result<box_record> box_record::parse(const std::string& text) {
     r.slot = value->at("slot").get<int>();
     r.cgroup = box_cgroup::from_json(value->at("cgroup"));
     for (const auto& l : value->at("layers")) {
-      r.layers.push_back({l.at("source").get<std::string>(), l.at("target").get<std::string>(), l.at("folder").get<std::string>()});
+      r.layers.push_back(
+          {l.at("source").get<std::string>(), l.at("target").get<std::string>(), l.at("folder").get<std::string>()});
     }
     r.etc_folder = value->at("etc").get<std::string>();
     r.walls = value->at("walls").get<std::vector<std::string>>();
@@ -29,7 +41,8 @@ result<box_record> box_record::parse(const std::string& text) {
     r.owners_mapped = value->at("owners_mapped").get<bool>();
     return r;
   } catch (const json::exception& e) {
-    return fail(errc::invalid_argument, "malformed_record", std::string("the record of a sandbox cannot be read: ") + e.what());
+    return fail(errc::invalid_argument, "malformed_record",
+                std::string("the record of a sandbox cannot be read: ") + e.what());
   }
 }
 
@@ -40,7 +53,10 @@ box_info describe_box(const box_record& record) {
   info.pid = record.process.pid;
   info.walls = record.walls;
   info.missing = record.missing;
-  info.detail = {{"backend", "jail"}, {"rootless", record.slot < 0}, {"idmapped", record.owners_mapped}, {"cgroup", record.cgroup.to_json()}};
+  info.detail = {{"backend", "jail"},
+                 {"rootless", record.slot < 0},
+                 {"idmapped", record.owners_mapped},
+                 {"cgroup", record.cgroup.to_json()}};
   return info;
 }
 

@@ -2,16 +2,16 @@
 
 #include "files.hpp"
 
-#include <cerrno>
-#include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <memory>
 #include <set>
-#include <signal.h>
 #include <sstream>
-#include <sys/syscall.h>
 #include <thread>
 
 namespace caged::vmm::jail {
@@ -116,12 +116,14 @@ int enable_controllers(const std::string& group, const std::set<std::string>& wa
   return result;
 }
 
-std::string ensure_place(const hierarchy& h, const std::string& parent, const std::string& folder, const std::set<std::string>& wanted) {
+std::string ensure_place(const hierarchy& h, const std::string& parent, const std::string& folder,
+                         const std::set<std::string>& wanted) {
   if (h.v2 && !wanted.empty()) {
     const int err = enable_controllers(parent, wanted);
     if (err != 0) return "cannot pass controllers on in " + parent + ": " + std::strerror(err);
   }
-  if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST) return "cannot make " + folder + ": " + std::strerror(errno);
+  if (::mkdir(folder.c_str(), 0755) != 0 && errno != EEXIST)
+    return "cannot make " + folder + ": " + std::strerror(errno);
   if (::access(folder.c_str(), W_OK) != 0) return "cannot write " + folder + ": " + std::strerror(errno);
   if (h.v2 && !wanted.empty()) {
     const int err = enable_controllers(folder, wanted);
@@ -164,7 +166,8 @@ std::vector<setting> settings_for(const box_limits& l, bool memory_v2, bool cpu_
 
 error missing_wall(const std::string& wall, const std::string& why) {
   return fail(errc::unsupported, "wall_missing", "the wall " + wall + " cannot be built on this machine: " + why,
-              "Run as root or in a delegated cgroup (systemd: Delegate=yes), or accept its absence: plugins.vmm.jail.accept_missing: [\"" +
+              "Run as root or in a delegated cgroup (systemd: Delegate=yes), or accept its absence: "
+              "plugins.vmm.jail.accept_missing: [\"" +
                   wall + "\"].");
 }
 
@@ -201,7 +204,8 @@ cgroup_tree cgroup_tree::find(const std::string& root, const std::string& instan
     if (usable.empty() && !h.v2) continue;
     std::string group = root.empty() ? own_group(h) : root;
     const std::string leaf = host_leaf;
-    if (group.size() >= leaf.size() && group.compare(group.size() - leaf.size(), leaf.size(), leaf) == 0) group.erase(group.size() - leaf.size());
+    if (group.size() >= leaf.size() && group.compare(group.size() - leaf.size(), leaf.size(), leaf) == 0)
+      group.erase(group.size() - leaf.size());
     place p{h.mount + group + "/" + instance, h.v2, {}};
     p.refusal = ensure_place(h, h.mount + group, p.folder, usable);
     for (const auto& name : usable) tree.places_.emplace(name, p);
@@ -210,7 +214,8 @@ cgroup_tree cgroup_tree::find(const std::string& root, const std::string& instan
   return tree;
 }
 
-result<box_cgroup> cgroup_tree::make(const std::string& id, const box_limits& limits, const std::vector<std::string>& accepted,
+result<box_cgroup> cgroup_tree::make(const std::string& id, const box_limits& limits,
+                                     const std::vector<std::string>& accepted,
                                      std::vector<std::string>& missing) const {
   box_cgroup out;
   const auto accept = [&](const std::string& wall) {
@@ -233,8 +238,10 @@ result<box_cgroup> cgroup_tree::make(const std::string& id, const box_limits& li
     std::string why;
     if (folder == out.folders.end()) {
       const auto found = places_.find(s.controller);
-      why = found == places_.end() ? "no cgroup hierarchy with the controller " + s.controller + " is mounted" : found->second.refusal;
-    } else if (const int err = put(folder->second + "/" + s.file, s.value); err != 0 && !(s.optional && (err == ENOENT || err == EACCES || err == EOPNOTSUPP))) {
+      why = found == places_.end() ? "no cgroup hierarchy with the controller " + s.controller + " is mounted"
+                                   : found->second.refusal;
+    } else if (const int err = put(folder->second + "/" + s.file, s.value);
+               err != 0 && !(s.optional && (err == ENOENT || err == EACCES || err == EOPNOTSUPP))) {
       why = folder->second + "/" + s.file + ": " + std::strerror(err);
     }
     if (why.empty() || accept(s.wall)) continue;
@@ -250,7 +257,8 @@ std::map<std::string, box_cgroup> cgroup_tree::list() const {
     std::unique_ptr<DIR, int (*)(DIR*)> d(::opendir(p.folder.c_str()), ::closedir);
     if (!d) continue;
     while (const dirent* e = ::readdir(d.get())) {
-      if (e->d_type == DT_DIR && e->d_name[0] != '.') out[e->d_name].folders.emplace(controller, p.folder + "/" + e->d_name);
+      if (e->d_type == DT_DIR && e->d_name[0] != '.')
+        out[e->d_name].folders.emplace(controller, p.folder + "/" + e->d_name);
     }
   }
   return out;
@@ -287,17 +295,21 @@ bool box_cgroup::can_freeze() const { return folders.count("unified") != 0 || fo
 result<void> box_cgroup::freeze(std::chrono::milliseconds deadline) const {
   const auto until = clock::now() + deadline;
   const auto unified = folders.find("unified"), freezer = folders.find("freezer");
-  if (!can_freeze()) return fail(errc::unsupported, "wall_missing", "no cgroup freezer is available to this host", "Run as root or in a delegated cgroup.");
+  if (!can_freeze())
+    return fail(errc::unsupported, "wall_missing", "no cgroup freezer is available to this host",
+                "Run as root or in a delegated cgroup.");
   const bool v2 = unified != folders.end();
   const std::string folder = v2 ? unified->second : freezer->second;
   const int err = v2 ? put(folder + "/cgroup.freeze", "1") : put(folder + "/freezer.state", "FROZEN");
   if (err != 0) return errno_error(err, "freeze " + folder);
   for (;;) {
-    const bool frozen = v2 ? keyed(folder + "/cgroup.events", "frozen").value_or(0) == 1 : get(folder + "/freezer.state").rfind("FROZEN", 0) == 0;
+    const bool frozen = v2 ? keyed(folder + "/cgroup.events", "frozen").value_or(0) == 1
+                           : get(folder + "/freezer.state").rfind("FROZEN", 0) == 0;
     if (frozen) return {};
     if (clock::now() > until) {
       (void)thaw();
-      return fail(errc::deadline_exceeded, "freeze_timeout", "the sandbox's processes did not freeze in time", "Try again; a process may be in uninterruptible I/O.");
+      return fail(errc::deadline_exceeded, "freeze_timeout", "the sandbox's processes did not freeze in time",
+                  "Try again; a process may be in uninterruptible I/O.");
     }
     std::this_thread::sleep_for(std::chrono::microseconds(200));
   }

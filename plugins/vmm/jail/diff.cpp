@@ -13,7 +13,8 @@ namespace {
 std::int64_t nanoseconds(const timespec& t) { return static_cast<std::int64_t>(t.tv_sec) * 1'000'000'000 + t.tv_nsec; }
 
 file_mark mark_of(const struct stat& st) {
-  return {st.st_ino, static_cast<std::uint64_t>(st.st_size), nanoseconds(st.st_mtim), nanoseconds(st.st_ctim), st.st_mode};
+  return {st.st_ino, static_cast<std::uint64_t>(st.st_size), nanoseconds(st.st_mtim), nanoseconds(st.st_ctim),
+          st.st_mode};
 }
 
 // Whether the layer below has this name. The name is the box's, so nothing may follow a link out of the layer.
@@ -26,7 +27,8 @@ bool exists_below(int lower, const std::string& path) {
 }
 
 void scan_layer(int fs, const layer& l, box_files& out) {
-  unique_fd upper(::openat(fs, ("layers/" + l.folder + "/upper").c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  unique_fd upper(
+      ::openat(fs, ("layers/" + l.folder + "/upper").c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   unique_fd lower(::open(l.source.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!upper) return;
   walk(upper.get(), [&](const walk_entry& e) {
@@ -88,7 +90,8 @@ std::vector<box_change> difference(const manifest& before, const box_files& now)
     const bool existed = old != before.end() ? !was_whiteout : f.below;
     if (!existed) out.push_back({path, kind::created, f.folder ? 0 : f.mark.size});
     // A folder changes with its content, which is listed itself, and is copied up with it.
-    else if (!f.folder && (old == before.end() || !(old->second == f.mark))) out.push_back({path, kind::modified, f.mark.size});
+    else if (!f.folder && (old == before.end() || !(old->second == f.mark)))
+      out.push_back({path, kind::modified, f.mark.size});
   }
   for (const auto& [path, mark] : before) {
     if (now.find(path) == now.end() && !S_ISCHR(mark.mode)) out.push_back({path, kind::deleted, 0});
@@ -100,7 +103,12 @@ std::vector<box_change> difference(const manifest& before, const box_files& now)
 std::string encode(const manifest& m) {
   message_writer out;
   for (const auto& [path, f] : m) {
-    out.word(path).number(f.inode).number(f.size).word(std::to_string(f.modified_ns)).word(std::to_string(f.changed_ns)).number(f.mode);
+    out.word(path)
+        .number(f.inode)
+        .number(f.size)
+        .word(std::to_string(f.modified_ns))
+        .word(std::to_string(f.changed_ns))
+        .number(f.mode);
   }
   return out.text();
 }

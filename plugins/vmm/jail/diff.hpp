@@ -10,7 +10,8 @@
 
 namespace caged::vmm::jail {
 
-// What the mark keeps of one entry. Change time cannot be set by the box, so a restored modification time hides nothing.
+// What the mark keeps of one entry. Change time cannot be set by the box, so a restored modification time hides
+// nothing.
 struct file_mark {
   std::uint64_t inode = 0, size = 0;
   std::int64_t modified_ns = 0, changed_ns = 0;

@@ -1,12 +1,12 @@
 #include "files.hpp"
 
-#include <cerrno>
-#include <climits>
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
-#include <memory>
 #include <sys/syscall.h>
+#include <cerrno>
+#include <climits>
+#include <memory>
 
 namespace caged::vmm::jail {
 namespace {
@@ -60,8 +60,10 @@ void remove_entry(removal& r, int dir, const char* name, int depth) {
   if (depth >= removal_depth) {
     // Too deep to hold a descriptor for each level: its content is emptied from the top later.
     const std::string up = ".deep-" + std::to_string(r.moved++);
-    if (::renameat(dir, name, r.top, up.c_str()) == 0) r.again = true;
-    else if (r.err == 0) r.err = errno;
+    if (::renameat(dir, name, r.top, up.c_str()) == 0)
+      r.again = true;
+    else if (r.err == 0)
+      r.err = errno;
     return;
   }
   empty_folder(r, child.get(), depth + 1);
@@ -107,8 +109,10 @@ struct walker {
       return;
     }
     unique_fd child(open_folder(dir, name));
-    if (child) into(child.get(), depth + 1);
-    else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP) result.truncated = true;
+    if (child)
+      into(child.get(), depth + 1);
+    else if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+      result.truncated = true;
   }
 };
 
@@ -126,7 +130,8 @@ int open_folder(int dir, const char* name) noexcept {
 }
 
 result<unique_fd> make_folder(int dir, const char* name, mode_t mode) {
-  if (::mkdirat(dir, name, mode) != 0 && errno != EEXIST) return errno_error(errno, std::string("make the folder ") + name);
+  if (::mkdirat(dir, name, mode) != 0 && errno != EEXIST)
+    return errno_error(errno, std::string("make the folder ") + name);
   unique_fd fd(open_folder(dir, name));
   if (!fd) return errno_error(errno, std::string("open the folder ") + name);
   if (::fchmod(fd.get(), mode) != 0) return errno_error(errno, std::string("set the mode of ") + name);
@@ -144,7 +149,8 @@ result<std::string> read_small_file_at(int dir, const char* name, std::size_t li
     if (n < 0) return errno_error(errno, std::string("read ") + name);
     if (n == 0) return text;
     text.append(piece, static_cast<std::size_t>(n));
-    if (text.size() > limit) return fail(errc::too_large, "file_too_large", std::string(name) + " is larger than expected");
+    if (text.size() > limit)
+      return fail(errc::too_large, "file_too_large", std::string(name) + " is larger than expected");
   }
 }
 
@@ -184,7 +190,8 @@ result<void> remove_tree(int dir, const std::string& name) {
   r.err = 0;
   empty_folder(r, top.get(), 0);
   if (::unlinkat(dir, name.c_str(), AT_REMOVEDIR) == 0 || errno == ENOENT) return {};
-  return errno_error(r.err != 0 ? r.err : errno, "remove " + name, "Remove the folder by hand; it belongs to no sandbox any more.");
+  return errno_error(r.err != 0 ? r.err : errno, "remove " + name,
+                     "Remove the folder by hand; it belongs to no sandbox any more.");
 }
 
 walk_result walk(int dir, const std::function<bool(const walk_entry&)>& visit) {

@@ -2,10 +2,10 @@
 
 #include "files.hpp"
 
+#include <fcntl.h>
 #include <algorithm>
 #include <caged/random.hpp>
 #include <cerrno>
-#include <fcntl.h>
 #include <fstream>
 #include <set>
 
@@ -18,21 +18,96 @@ namespace fs = std::filesystem;
 constexpr const char* system_folders[] = {"usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "opt"};
 
 // Of /etc only what programs need. A list of what may be there, because a list of secrets is never complete.
-constexpr const char* etc_entries[] = {"alternatives", "adduser.conf", "apache2/mime.types", "apt/apt.conf.d", "apt/sources.list",
-  "apt/sources.list.d", "apt/trusted.gpg.d", "apt/preferences.d", "apt/keyrings", "bash.bashrc", "bash_completion.d",
-  "bindresvport.blacklist", "ca-certificates", "ca-certificates.conf", "debian_version", "debconf.conf", "default/locale", "deluser.conf",
-  "dpkg", "emacs", "ethertypes", "fonts", "gai.conf", "groff", "gtk-3.0", "host.conf", "inputrc", "issue", "java", "java-17-openjdk",
-  "java-11-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ldap/ldap.conf", "libaudit.conf", "locale.alias",
-  "locale.conf", "locale.gen", "localtime", "login.defs", "lsb-release", "magic", "magic.mime", "manpath.config", "maven/toolchains.xml",
-  "mailcap", "mime.types", "mke2fs.conf", "nanorc", "netconfig", "networks", "npm", "openssl", "os-release", "perl", "pki/ca-trust",
-  "pki/tls/certs", "profile", "profile.d", "protocols", "python2.7", "python3", "python3.11", "python3.12", "python3.13", "rpc",
-  "redhat-release", "screenrc", "security/limits.conf", "services", "shells", "skel", "ssl/certs", "ssl/openssl.cnf", "terminfo",
-  "texmf", "timezone", "vim", "wgetrc", "xattr.conf", "xdg", "zsh"};
+constexpr const char* etc_entries[] = {"alternatives",
+                                       "adduser.conf",
+                                       "apache2/mime.types",
+                                       "apt/apt.conf.d",
+                                       "apt/sources.list",
+                                       "apt/sources.list.d",
+                                       "apt/trusted.gpg.d",
+                                       "apt/preferences.d",
+                                       "apt/keyrings",
+                                       "bash.bashrc",
+                                       "bash_completion.d",
+                                       "bindresvport.blacklist",
+                                       "ca-certificates",
+                                       "ca-certificates.conf",
+                                       "debian_version",
+                                       "debconf.conf",
+                                       "default/locale",
+                                       "deluser.conf",
+                                       "dpkg",
+                                       "emacs",
+                                       "ethertypes",
+                                       "fonts",
+                                       "gai.conf",
+                                       "groff",
+                                       "gtk-3.0",
+                                       "host.conf",
+                                       "inputrc",
+                                       "issue",
+                                       "java",
+                                       "java-17-openjdk",
+                                       "java-11-openjdk",
+                                       "java-21-openjdk",
+                                       "ld.so.cache",
+                                       "ld.so.conf",
+                                       "ld.so.conf.d",
+                                       "ldap/ldap.conf",
+                                       "libaudit.conf",
+                                       "locale.alias",
+                                       "locale.conf",
+                                       "locale.gen",
+                                       "localtime",
+                                       "login.defs",
+                                       "lsb-release",
+                                       "magic",
+                                       "magic.mime",
+                                       "manpath.config",
+                                       "maven/toolchains.xml",
+                                       "mailcap",
+                                       "mime.types",
+                                       "mke2fs.conf",
+                                       "nanorc",
+                                       "netconfig",
+                                       "networks",
+                                       "npm",
+                                       "openssl",
+                                       "os-release",
+                                       "perl",
+                                       "pki/ca-trust",
+                                       "pki/tls/certs",
+                                       "profile",
+                                       "profile.d",
+                                       "protocols",
+                                       "python2.7",
+                                       "python3",
+                                       "python3.11",
+                                       "python3.12",
+                                       "python3.13",
+                                       "rpc",
+                                       "redhat-release",
+                                       "screenrc",
+                                       "security/limits.conf",
+                                       "services",
+                                       "shells",
+                                       "skel",
+                                       "ssl/certs",
+                                       "ssl/openssl.cnf",
+                                       "terminfo",
+                                       "texmf",
+                                       "timezone",
+                                       "vim",
+                                       "wgetrc",
+                                       "xattr.conf",
+                                       "xdg",
+                                       "zsh"};
 
 // A proxy, mirror or registry may carry a password in its address.
 bool holds_credentials(const std::string& text) {
   for (std::size_t at = text.find("://"); at != std::string::npos; at = text.find("://", at + 3)) {
-    for (std::size_t i = at + 3; i < text.size() && text[i] != '/' && text[i] != ' ' && text[i] != '\n' && text[i] != '"'; ++i) {
+    for (std::size_t i = at + 3;
+         i < text.size() && text[i] != '/' && text[i] != ' ' && text[i] != '\n' && text[i] != '"'; ++i) {
       if (text[i] == '@') return true;
     }
   }
@@ -58,14 +133,16 @@ void collect(const fs::path& relative, std::vector<etc_item>& out) {
     out.push_back({relative, fs::file_type::symlink, fs::read_symlink(source, ec).string()});
   } else if (S_ISREG(st.st_mode) && (st.st_mode & S_IROTH) != 0 && st.st_size <= 4 << 20) {
     out.push_back({relative, fs::file_type::regular,
-                   std::to_string(st.st_size) + "." + std::to_string(st.st_mtim.tv_sec) + "." + std::to_string(st.st_mtim.tv_nsec) + "." + std::to_string(st.st_mode)});
+                   std::to_string(st.st_size) + "." + std::to_string(st.st_mtim.tv_sec) + "." +
+                       std::to_string(st.st_mtim.tv_nsec) + "." + std::to_string(st.st_mode)});
   } else if (S_ISDIR(st.st_mode) && (st.st_mode & S_IXOTH) != 0) {
     out.push_back({relative, fs::file_type::directory, {}});
     std::vector<fs::path> names;
     for (const auto& e : fs::directory_iterator(source, ec)) names.push_back(e.path().filename());
     std::sort(names.begin(), names.end());
     for (const auto& name : names) {
-      if (name.string().find(".key") == std::string::npos || relative.string().rfind("ssl/certs", 0) == 0) collect(relative / name, out);
+      if (name.string().find(".key") == std::string::npos || relative.string().rfind("ssl/certs", 0) == 0)
+        collect(relative / name, out);
     }
   }
 }
@@ -93,8 +170,10 @@ void copy_item(const etc_item& item, const fs::path& target) {
 }
 
 constexpr const char* passwd_text =
-    "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/nologin\n"
-    "sys:x:3:3:sys:/dev:/usr/sbin/nologin\nman:x:6:12:man:/var/cache/man:/usr/sbin/nologin\nmail:x:8:8:mail:/var/mail:/usr/sbin/nologin\n"
+    "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\nbin:x:2:2:bin:/bin:/usr/sbin/"
+    "nologin\n"
+    "sys:x:3:3:sys:/dev:/usr/sbin/nologin\nman:x:6:12:man:/var/cache/man:/usr/sbin/nologin\nmail:x:8:8:mail:/var/mail:/"
+    "usr/sbin/nologin\n"
     "www-data:x:33:33:www-data:/var/www:/usr/sbin/nologin\n_apt:x:42:65534::/nonexistent:/usr/sbin/nologin\n"
     "user:x:1000:1000:user:/home/user:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
 constexpr const char* group_text =
@@ -103,8 +182,14 @@ constexpr const char* group_text =
 
 const std::vector<std::pair<std::string, std::string>>& fresh_etc_files() {
   static const std::vector<std::pair<std::string, std::string>> files{
-      {"passwd", passwd_text}, {"group", group_text}, {"fstab", ""}, {"machine-id", ""}, {"environment", ""},
-      {"nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\nethers: files\nrpc: files\n"},
+      {"passwd", passwd_text},
+      {"group", group_text},
+      {"fstab", ""},
+      {"machine-id", ""},
+      {"environment", ""},
+      {"nsswitch.conf",
+       "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: "
+       "files\nethers: files\nrpc: files\n"},
       {"resolv.conf", "nameserver 127.0.0.1\noptions edns0 timeout:2 attempts:1\n"}};
   return files;
 }
@@ -143,17 +228,65 @@ struct entry {
   const char* path;
   mode_t mode;
 };
-constexpr entry skeleton[] = {{"boot", 0755}, {"dev", 0755}, {"etc", 0755}, {"home", 0755}, {"home/user", 0750}, {"media", 0755}, {"mnt", 0755},
-  {"proc", 0555}, {"root", 0700}, {"run", 0755}, {"srv", 0755}, {"sys", 0555}, {"tmp", 01777}, {"usr", 0755}, {"opt", 0755}, {"workspace", 0755},
-  {"var", 0755}, {"var/backups", 0755}, {"var/cache", 0755}, {"var/cache/apt", 0755}, {"var/lib", 0755}, {"var/lib/apt", 0755}, {"var/lib/apt/lists", 0755},
-  {"var/lib/dpkg", 0755}, {"var/lib/dpkg/info", 0755}, {"var/lib/dpkg/updates", 0755}, {"var/lib/dpkg/alternatives", 0755},
-  {"var/lib/dpkg/triggers", 0755}, {"var/local", 0755}, {"var/log", 0755}, {"var/mail", 0755}, {"var/opt", 0755}, {"var/spool", 0755}, {"var/tmp", 01777}};
+constexpr entry skeleton[] = {{"boot", 0755},
+                              {"dev", 0755},
+                              {"etc", 0755},
+                              {"home", 0755},
+                              {"home/user", 0750},
+                              {"media", 0755},
+                              {"mnt", 0755},
+                              {"proc", 0555},
+                              {"root", 0700},
+                              {"run", 0755},
+                              {"srv", 0755},
+                              {"sys", 0555},
+                              {"tmp", 01777},
+                              {"usr", 0755},
+                              {"opt", 0755},
+                              {"workspace", 0755},
+                              {"var", 0755},
+                              {"var/backups", 0755},
+                              {"var/cache", 0755},
+                              {"var/cache/apt", 0755},
+                              {"var/lib", 0755},
+                              {"var/lib/apt", 0755},
+                              {"var/lib/apt/lists", 0755},
+                              {"var/lib/dpkg", 0755},
+                              {"var/lib/dpkg/info", 0755},
+                              {"var/lib/dpkg/updates", 0755},
+                              {"var/lib/dpkg/alternatives", 0755},
+                              {"var/lib/dpkg/triggers", 0755},
+                              {"var/local", 0755},
+                              {"var/log", 0755},
+                              {"var/mail", 0755},
+                              {"var/opt", 0755},
+                              {"var/spool", 0755},
+                              {"var/tmp", 01777}};
 
 // Folders of the layers that an ordinary user's box shall be able to write: there the host's folders belong to a user
 // that is not mapped, so that the box needs its own above them. Root's boxes see all of them as their root's.
-constexpr const char* opened_folders[] = {"usr/bin", "usr/sbin", "usr/lib", "usr/lib/x86_64-linux-gnu", "usr/lib/node_modules", "usr/lib/python3",
-  "usr/lib/python3/dist-packages", "usr/include", "usr/share", "usr/share/doc", "usr/share/man", "usr/share/man/man1", "usr/src", "usr/local",
-  "usr/local/bin", "usr/local/etc", "usr/local/include", "usr/local/lib", "usr/local/lib/node_modules", "usr/local/sbin", "usr/local/share", "usr/local/src"};
+constexpr const char* opened_folders[] = {"usr/bin",
+                                          "usr/sbin",
+                                          "usr/lib",
+                                          "usr/lib/x86_64-linux-gnu",
+                                          "usr/lib/node_modules",
+                                          "usr/lib/python3",
+                                          "usr/lib/python3/dist-packages",
+                                          "usr/include",
+                                          "usr/share",
+                                          "usr/share/doc",
+                                          "usr/share/man",
+                                          "usr/share/man/man1",
+                                          "usr/src",
+                                          "usr/local",
+                                          "usr/local/bin",
+                                          "usr/local/etc",
+                                          "usr/local/include",
+                                          "usr/local/lib",
+                                          "usr/local/lib/node_modules",
+                                          "usr/local/sbin",
+                                          "usr/local/share",
+                                          "usr/local/src"};
 
 struct builder {
   int root;
@@ -180,7 +313,8 @@ struct builder {
   }
   void folders(int dir, const std::string& path) {
     for (auto at = path.find('/'); at != std::string::npos; at = path.find('/', at + 1)) {
-      if (::faccessat(dir, path.substr(0, at).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0) folder(dir, path.substr(0, at), 0755);
+      if (::faccessat(dir, path.substr(0, at).c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+        folder(dir, path.substr(0, at), 0755);
     }
     if (::faccessat(dir, path.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0) folder(dir, path, 0755);
   }
@@ -205,12 +339,15 @@ result<host_template> prepare_host_template(const fs::path& folder, const templa
   host_template out;
   for (const char* name : system_folders) {
     const fs::path source = fs::path("/") / name;
-    if (fs::is_symlink(source, ec)) out.links.emplace_back(name, fs::read_symlink(source, ec).string());
-    else if (fs::is_directory(source, ec)) out.layers.push_back({source.string(), name, name});
+    if (fs::is_symlink(source, ec))
+      out.links.emplace_back(name, fs::read_symlink(source, ec).string());
+    else if (fs::is_directory(source, ec))
+      out.layers.push_back({source.string(), name, name});
   }
   for (const auto& extra : options.extra_lower) {
     if (extra.size() < 2 || extra[0] != '/' || extra.find("/..") != std::string::npos || !fs::is_directory(extra, ec)) {
-      return fail(errc::invalid_argument, "invalid_input", "extra_lower names \"" + extra + "\", expected the absolute path of a folder of the host",
+      return fail(errc::invalid_argument, "invalid_input",
+                  "extra_lower names \"" + extra + "\", expected the absolute path of a folder of the host",
                   "Correct plugins.vmm.jail.extra_lower.", "/extra_lower");
     }
     std::string name = extra.substr(1);
@@ -242,7 +379,9 @@ result<void> make_skeleton(int fs, const host_template& from, const std::string&
   b.folder(fs, "root", 0755);
   b.folder(fs, "layers", 0755);
   unique_fd root(open_folder(fs, "root")), layers(open_folder(fs, "layers"));
-  if (!root || !layers) return errno_error(b.err != 0 ? b.err : errno, "make the sandbox's folders", "Free space on the disk of the data folder.");
+  if (!root || !layers)
+    return errno_error(b.err != 0 ? b.err : errno, "make the sandbox's folders",
+                       "Free space on the disk of the data folder.");
   for (const auto& e : skeleton) b.folder(root.get(), e.path, e.mode);
   for (const auto& [name, target] : from.links) b.link(root.get(), name, target);
   b.link(root.get(), "var/run", "/run");
@@ -259,12 +398,14 @@ result<void> make_skeleton(int fs, const host_template& from, const std::string&
     std::error_code ec;
     for (const std::string path : opened_folders) {
       const auto slash = path.find('/');
-      if (std::filesystem::is_directory("/" + path, ec)) b.folder(layers.get(), path.substr(0, slash) + "/upper" + path.substr(slash), 0755);
+      if (std::filesystem::is_directory("/" + path, ec))
+        b.folder(layers.get(), path.substr(0, slash) + "/upper" + path.substr(slash), 0755);
     }
   }
   b.file(layers.get(), "etc/upper/hostname", id + "\n");
   b.file(layers.get(), "etc/upper/hosts", "127.0.0.1 localhost " + id + "\n::1 localhost ip6-localhost ip6-loopback\n");
-  if (b.err != 0) return errno_error(b.err, "make the sandbox's folders: " + b.where, "Free space on the disk of the data folder.");
+  if (b.err != 0)
+    return errno_error(b.err, "make the sandbox's folders: " + b.where, "Free space on the disk of the data folder.");
   return {};
 }
 

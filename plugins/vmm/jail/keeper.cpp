@@ -3,14 +3,14 @@
 #include "files.hpp"
 #include "seccomp.hpp"
 
-#include <caged/random.hpp>
-#include <cerrno>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <sys/file.h>
-#include <thread>
+#include <sys/syscall.h>
 #include <unistd.h>
+#include <caged/random.hpp>
+#include <cerrno>
+#include <thread>
 
 namespace caged::vmm::jail {
 namespace {
@@ -19,7 +19,8 @@ using namespace std::chrono_literals;
 constexpr std::size_t remembered = 4096;
 
 error unknown_box(const std::string& id) {
-  return fail(errc::not_found, "sandbox_not_found", "the jail has no box \"" + id + "\"", "List sandboxes with `caged ls`.");
+  return fail(errc::not_found, "sandbox_not_found", "the jail has no box \"" + id + "\"",
+              "List sandboxes with `caged ls`.");
 }
 
 result<unique_fd> open_or_make(const std::filesystem::path& path) {
@@ -39,7 +40,9 @@ keeper::keeper(settings options, host& from) : options_(std::move(options)), hos
 
 result<void> keeper::open() {
   for (const auto& program : {options_.launcher, options_.agent}) {
-    if (::access(program.c_str(), X_OK) != 0) return errno_error(errno, "find the program " + program.string(), "Reinstall Caged, or correct plugins.vmm.jail.");
+    if (::access(program.c_str(), X_OK) != 0)
+      return errno_error(errno, "find the program " + program.string(),
+                         "Reinstall Caged, or correct plugins.vmm.jail.");
   }
   auto boxes = open_or_make(options_.data / "boxes");
   if (!boxes) return boxes.error();
@@ -53,7 +56,9 @@ result<void> keeper::open() {
       continue;
     }
     boxes_.reset();
-    return fail(errc::conflict, "data_folder_in_use", "another host uses the folder " + (options_.data / "boxes").string(), "Stop it, or give this one a data folder of its own.");
+    return fail(errc::conflict, "data_folder_in_use",
+                "another host uses the folder " + (options_.data / "boxes").string(),
+                "Stop it, or give this one a data folder of its own.");
   }
   auto trash = open_or_make(options_.data / "trash");
   if (!trash) return trash.error();
@@ -176,10 +181,14 @@ box_end keeper::end_of(box& b) {
   end.status = b.status;
   end.waited = b.waited;
   const bool killed = b.waited && WIFSIGNALED(b.status);
-  if (b.destroyed) end.reason = "destroyed";
-  else if (!b.waited) end.reason = "lost";
-  else if (killed && WTERMSIG(b.status) == SIGKILL && b.oom_kills > 0) end.reason = "out_of_memory";
-  else end.reason = killed ? "killed" : "exited";
+  if (b.destroyed)
+    end.reason = "destroyed";
+  else if (!b.waited)
+    end.reason = "lost";
+  else if (killed && WTERMSIG(b.status) == SIGKILL && b.oom_kills > 0)
+    end.reason = "out_of_memory";
+  else
+    end.reason = killed ? "killed" : "exited";
   return end;
 }
 
@@ -194,7 +203,8 @@ result<box_usage> keeper::usage(const std::string& id) {
     const std::lock_guard lock((*b)->guard);
     cgroup = (*b)->record.cgroup;
     // Counting a million files at every question would cost more than the box: at most a twentieth of the time.
-    walk_now = (*b)->disk_known == std::chrono::steady_clock::time_point{} || now - (*b)->disk_known > std::max<std::chrono::steady_clock::duration>(1s, 20 * (*b)->disk_cost);
+    walk_now = (*b)->disk_known == std::chrono::steady_clock::time_point{} ||
+               now - (*b)->disk_known > std::max<std::chrono::steady_clock::duration>(1s, 20 * (*b)->disk_cost);
     out.disk_bytes = (*b)->disk_bytes;
   }
   cgroup.read_usage(out);

@@ -57,7 +57,8 @@ result<void> keeper::sweep(const std::string& name) {
     }
   }
   const auto all = cgroups_.list();
-  if (const auto found = all.find(name); found != all.end()) cgroup.folders.insert(found->second.folders.begin(), found->second.folders.end());
+  if (const auto found = all.find(name); found != all.end())
+    cgroup.folders.insert(found->second.folders.begin(), found->second.folders.end());
   return release(name, process.get(), cgroup);
 }
 
@@ -68,7 +69,8 @@ void keeper::sweep_cgroups() {
       if (live_.count(id) != 0 || making_.count(id) != 0) continue;
     }
     group.kill_all();
-    if (auto removed = group.remove(std::chrono::seconds(5)); !removed) host_.log(log_level::warn, describe(removed.error()));
+    if (auto removed = group.remove(std::chrono::seconds(5)); !removed)
+      host_.log(log_level::warn, describe(removed.error()));
   }
 }
 
@@ -89,7 +91,8 @@ result<std::vector<box_info>> keeper::adopt(const std::vector<std::string>& know
       live_[name] = std::move(b);
       continue;
     }
-    if (auto swept = sweep(name); !swept) host_.log(log_level::warn, "cannot sweep the box " + name + ": " + describe(swept.error()));
+    if (auto swept = sweep(name); !swept)
+      host_.log(log_level::warn, "cannot sweep the box " + name + ": " + describe(swept.error()));
   }
   sweep_cgroups();
   for (const auto& name : names_in(trash_.get())) {

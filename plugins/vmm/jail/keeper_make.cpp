@@ -3,8 +3,6 @@
 #include "keeper.hpp"
 #include "launch.hpp"
 
-#include <caged/random.hpp>
-#include <cerrno>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
@@ -12,6 +10,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <caged/random.hpp>
+#include <cerrno>
 
 namespace caged::vmm::jail {
 namespace {
@@ -40,7 +40,8 @@ result<unique_fd> listen_at(int dir) {
   unique_fd s(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!s) return errno_error(errno, "make the agent's socket");
   const sockaddr_un address = socket_address(dir);
-  if (::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return errno_error(errno, "bind the agent's socket");
+  if (::bind(s.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
+    return errno_error(errno, "bind the agent's socket");
   if (::listen(s.get(), 128) != 0) return errno_error(errno, "listen on the agent's socket");
   return s;
 }
@@ -50,7 +51,8 @@ result<unique_fd> environment_file(const std::map<std::string, std::string>& env
   unique_fd file(::memfd_create("caged-env", MFD_CLOEXEC));
   if (!file) return errno_error(errno, "make a memory file");
   const std::string text = to_text(json(env));
-  if (::pwrite(file.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) return errno_error(errno, "write the environment");
+  if (::pwrite(file.get(), text.data(), text.size(), 0) != static_cast<ssize_t>(text.size()))
+    return errno_error(errno, "write the environment");
   return file;
 }
 
@@ -63,14 +65,25 @@ struct keeper::parts {
 };
 
 result<void> keeper::check(const box_spec& spec) const {
-  if (!valid_id(spec.id)) return invalid("the id \"" + spec.id + "\" is not usable", "Use 1 to 63 letters, digits, dashes and underscores.", "/id");
-  if (spec.image != "host") return fail(errc::not_found, "unknown_template", "the jail has no template \"" + spec.image + "\"", "Use one of: host.", "/template");
+  if (!valid_id(spec.id))
+    return invalid("the id \"" + spec.id + "\" is not usable", "Use 1 to 63 letters, digits, dashes and underscores.",
+                   "/id");
+  if (spec.image != "host")
+    return fail(errc::not_found, "unknown_template", "the jail has no template \"" + spec.image + "\"",
+                "Use one of: host.", "/template");
   if (spec.network_mode != "none") {
-    return fail(errc::unsupported, "network_mode_unsupported", "the jail cannot give the network mode \"" + spec.network_mode + "\" yet", "Use network_mode none.", "/network_mode");
+    return fail(errc::unsupported, "network_mode_unsupported",
+                "the jail cannot give the network mode \"" + spec.network_mode + "\" yet", "Use network_mode none.",
+                "/network_mode");
   }
-  if (!(spec.cpus >= 0.01 && spec.cpus <= 1024)) return invalid("cpus is " + std::to_string(spec.cpus) + ", expected 0.01 to 1024", "Correct cpus.", "/cpus");
-  if (spec.memory_bytes < least_memory) return invalid("memory is " + std::to_string(spec.memory_bytes) + " bytes, expected at least 16 MiB", "Give the sandbox more memory.", "/memory");
-  if (spec.max_processes < 2) return invalid("max_processes is " + std::to_string(spec.max_processes) + ", expected at least 2", "Allow more processes.", "/max_processes");
+  if (!(spec.cpus >= 0.01 && spec.cpus <= 1024))
+    return invalid("cpus is " + std::to_string(spec.cpus) + ", expected 0.01 to 1024", "Correct cpus.", "/cpus");
+  if (spec.memory_bytes < least_memory)
+    return invalid("memory is " + std::to_string(spec.memory_bytes) + " bytes, expected at least 16 MiB",
+                   "Give the sandbox more memory.", "/memory");
+  if (spec.max_processes < 2)
+    return invalid("max_processes is " + std::to_string(spec.max_processes) + ", expected at least 2",
+                   "Allow more processes.", "/max_processes");
   return {};
 }
 
@@ -96,7 +109,8 @@ result<std::shared_ptr<box>> keeper::make(const box_spec& spec) {
 result<void> keeper::rehearse() {
   box_spec spec;
   spec.id = random_id("probe-", 12);
-  for (const char* wall : {"cgroup.memory", "cgroup.cpu", "cgroup.pids", "landlock"}) spec.accept_missing.push_back(wall);
+  for (const char* wall : {"cgroup.memory", "cgroup.cpu", "cgroup.pids", "landlock"})
+    spec.accept_missing.push_back(wall);
   if (::mkdirat(boxes_.get(), spec.id.c_str(), 0700) != 0) return errno_error(errno, "make the trial's folder");
   box b;
   b.id = b.record.id = spec.id;
@@ -111,7 +125,9 @@ result<void> keeper::rehearse() {
 
 result<std::shared_ptr<box>> keeper::make_reserved(const box_spec& spec) {
   if (::mkdirat(boxes_.get(), spec.id.c_str(), 0700) != 0) {
-    if (errno == EEXIST) return fail(errc::conflict, "sandbox_exists", "a folder of a box \"" + spec.id + "\" exists already", "Choose another id.");
+    if (errno == EEXIST)
+      return fail(errc::conflict, "sandbox_exists", "a folder of a box \"" + spec.id + "\" exists already",
+                  "Choose another id.");
     return errno_error(errno, "make the sandbox's folder");
   }
   auto b = std::make_shared<box>();
@@ -129,7 +145,10 @@ result<std::shared_ptr<box>> keeper::make_reserved(const box_spec& spec) {
 result<void> keeper::build(const box_spec& spec, box& b, parts& p) {
   if (root_) {
     b.record.slot = take_slot();
-    if (b.record.slot < 0) return fail(errc::limit_exceeded, "too_many_sandboxes", "all " + std::to_string(options_.max_boxes) + " ranges of user ids are taken", "Destroy a sandbox, or raise plugins.vmm.jail.max_boxes.");
+    if (b.record.slot < 0)
+      return fail(errc::limit_exceeded, "too_many_sandboxes",
+                  "all " + std::to_string(options_.max_boxes) + " ranges of user ids are taken",
+                  "Destroy a sandbox, or raise plugins.vmm.jail.max_boxes.");
     p.owner = options_.uid_base + static_cast<std::uint32_t>(b.record.slot) * 65536u;
   }
   b.record.layers = template_.layers;
@@ -183,12 +202,21 @@ launch_spec keeper::launch_spec_for(const box_spec& spec, const box_record& reco
   out.shm_bytes = spec.memory_bytes / 2;
   out.layers = record.layers;
   out.accept_missing = accepted(spec);
-  const auto lacks = [&record](const char* wall) { return std::find(record.missing.begin(), record.missing.end(), wall) != record.missing.end(); };
+  const auto lacks = [&record](const char* wall) {
+    return std::find(record.missing.begin(), record.missing.end(), wall) != record.missing.end();
+  };
   // The second best where a cgroup is missing and that was accepted: limits for each process, not for the box.
   if (lacks("cgroup.pids")) out.rlimit_processes = spec.max_processes;
   if (lacks("cgroup.memory")) out.rlimit_data = spec.memory_bytes;
-  out.agent_argv = {"caged-agent", "--listen-fd", std::to_string(agent_listen_fd), "--ready-fd", std::to_string(agent_ready_fd),
-                    "--env-fd", std::to_string(agent_env_fd), "--workspace", "/workspace"};
+  out.agent_argv = {"caged-agent",
+                    "--listen-fd",
+                    std::to_string(agent_listen_fd),
+                    "--ready-fd",
+                    std::to_string(agent_ready_fd),
+                    "--env-fd",
+                    std::to_string(agent_env_fd),
+                    "--workspace",
+                    "/workspace"};
   return out;
 }
 
@@ -200,16 +228,18 @@ result<void> keeper::start(const box_spec& spec, box& b, parts& p) {
   fds[static_cast<std::size_t>(handed::ready)] = p.ready_write.get();
   fds[static_cast<std::size_t>(handed::env)] = p.env.get();
   fds[static_cast<std::size_t>(handed::filter)] = filter_.get();
-  auto made = launch(options_.launcher, launch_spec_for(spec, b.record), fds, [this, &b](const process_identity& process) -> result<void> {
-    b.record.process = process;
+  auto made = launch(options_.launcher, launch_spec_for(spec, b.record), fds,
+                     [this, &b](const process_identity& process) -> result<void> {
+                       b.record.process = process;
     // Before it runs anything: all that it ever starts is counted and limited.
-    if (auto placed = b.record.cgroup.add(process.pid); !placed) return placed;
-    return write_record(b.record);
-  });
+                       if (auto placed = b.record.cgroup.add(process.pid); !placed) return placed;
+                       return write_record(b.record);
+                     });
   if (!made) return made.error();
   b.pidfd = std::move(made->pidfd);
   b.record.owners_mapped = made->owners_mapped;
-  b.record.walls = {"userns", "pidns", "mountns", "netns", "ipcns", "utsns", "cgroupns", "pivot_root", "no_new_privs", "capabilities", "rlimits", "seccomp"};
+  b.record.walls = {"userns",   "pidns",      "mountns",      "netns",        "ipcns",   "utsns",
+                    "cgroupns", "pivot_root", "no_new_privs", "capabilities", "rlimits", "seccomp"};
   const auto stands = [&](const std::string& wall, const std::vector<std::string>& missing) {
     if (std::find(missing.begin(), missing.end(), wall) == missing.end()) b.record.walls.push_back(wall);
   };
@@ -228,13 +258,16 @@ result<void> keeper::await_agent(box& b, const parts& p) const {
   while (rc < 0 && errno == EINTR);
   char byte = 0;
   if (rc == 1 && ::read(p.ready_read.get(), &byte, 1) == 1) return {};
-  if (rc == 0) return fail(errc::deadline_exceeded, "agent_timeout", "the agent in the box did not become ready in time", "Try again; the machine may be overloaded.");
+  if (rc == 0)
+    return fail(errc::deadline_exceeded, "agent_timeout", "the agent in the box did not become ready in time",
+                "Try again; the machine may be overloaded.");
   (void)kill_and_wait(b.pidfd.get(), std::chrono::seconds(2));
   const auto status = reap(b.pidfd.get());
   std::string how = "ended before it was ready";
   if (status && WIFEXITED(*status)) how += " with exit code " + std::to_string(WEXITSTATUS(*status));
   if (status && WIFSIGNALED(*status)) how += " by signal " + std::to_string(WTERMSIG(*status));
-  return fail(errc::internal, "agent_failed", "the agent in the box " + how, "Look at the host's log; reinstall Caged if the agent does not fit.");
+  return fail(errc::internal, "agent_failed", "the agent in the box " + how,
+              "Look at the host's log; reinstall Caged if the agent does not fit.");
 }
 
 result<keeper::attempt> keeper::try_connect(const std::string& id, unique_fd& out) {
@@ -250,7 +283,9 @@ result<keeper::attempt> keeper::try_connect(const std::string& id, unique_fd& ou
     return attempt::connected;
   }
   if (errno == EAGAIN) return attempt::again;
-  return fail(errc::unavailable, "sandbox_lost", "the agent of the box \"" + id + "\" does not listen any more: " + std::strerror(errno), "Make a new sandbox.");
+  return fail(errc::unavailable, "sandbox_lost",
+              "the agent of the box \"" + id + "\" does not listen any more: " + std::strerror(errno),
+              "Make a new sandbox.");
 }
 
 }  // namespace caged::vmm::jail

@@ -3,10 +3,10 @@
 
 #include "files.hpp"
 
-#include <cerrno>
-#include <cstring>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <cerrno>
+#include <cstring>
 
 namespace caged::vmm::jail {
 namespace {
@@ -19,10 +19,13 @@ struct wall_row {
 
 // Walls that the trial of a whole box proves together.
 constexpr wall_row tried[] = {
-    {"userns", "user namespaces (Linux 5.12 or newer)", "Set user.max_user_namespaces above 0; on Debian kernel.unprivileged_userns_clone=1; on Ubuntu allow caged-jail-launcher in AppArmor."},
+    {"userns", "user namespaces (Linux 5.12 or newer)",
+     "Set user.max_user_namespaces above 0; on Debian kernel.unprivileged_userns_clone=1; on Ubuntu allow "
+     "caged-jail-launcher in AppArmor."},
     {"netns", "network namespaces", "Use a kernel with CONFIG_NET_NS."},
     {"cgroupns", "cgroup namespaces", "Use a kernel with CONFIG_CGROUPS."},
-    {"mount", "overlayfs in user namespaces (Linux 5.11), the mount API, an uncovered /proc", "Use Linux 5.12 or newer; in a container, let it see an unmasked /proc."},
+    {"mount", "overlayfs in user namespaces (Linux 5.11), the mount API, an uncovered /proc",
+     "Use Linux 5.12 or newer; in a container, let it see an unmasked /proc."},
     {"no_new_privs", "prctl(PR_SET_NO_NEW_PRIVS)", "Use a newer kernel."},
     {"capabilities", "capabilities", "Use a newer kernel."},
     {"rlimit", "resource limits", "Raise the host's own limits."},
@@ -38,11 +41,15 @@ std::string read_line(const char* path) {
 }
 
 // Which row a failure of the trial belongs to: its message names the wall.
-bool names_wall(const error& e, const std::string& wall) { return e.message.find("wall " + wall + " ") != std::string::npos; }
+bool names_wall(const error& e, const std::string& wall) {
+  return e.message.find("wall " + wall + " ") != std::string::npos;
+}
 
 probe landlock_probe() {
   const long abi = ::syscall(444, nullptr, 0, 1);
-  probe p{"landlock", "Landlock (Linux 5.13), enabled at boot", abi >= 1, true, {}, "Boot with lsm=landlock,… or accept its absence: plugins.vmm.jail.accept_missing."};
+  probe p{"landlock", "Landlock (Linux 5.13), enabled at boot",
+          abi >= 1,   true,
+          {},         "Boot with lsm=landlock,… or accept its absence: plugins.vmm.jail.accept_missing."};
   p.found = abi >= 1 ? "ABI " + std::to_string(abi) : std::string("not enabled: ") + std::strerror(errno);
   return p;
 }
@@ -60,18 +67,27 @@ result<std::vector<probe>> keeper::probe_machine() {
     }
     out.push_back(std::move(p));
   }
-  if (!trial) out.push_back({"trial", "a box can be made and its first process started", false, true, trial.error().message, trial.error().action});
+  if (!trial)
+    out.push_back({"trial", "a box can be made and its first process started", false, true, trial.error().message,
+                   trial.error().action});
   out[0].found += "; user.max_user_namespaces is " + read_line("/proc/sys/user/max_user_namespaces");
   out.push_back(landlock_probe());
   for (const char* controller : {"memory", "cpu", "pids", "freezer"}) {
     const auto found = cgroups_.places().find(controller);
     const auto unified = cgroups_.places().find("unified");
-    probe p{std::string("cgroup.") + controller, std::string("a writable cgroup with the controller ") + controller, false, true, {},
-            "Run as root, or in a systemd unit with Delegate=yes; or accept its absence: plugins.vmm.jail.accept_missing."};
-    const bool by_v2 = std::string(controller) == "freezer" && unified != cgroups_.places().end() && unified->second.refusal.empty();
+    probe p{
+        std::string("cgroup.") + controller,
+        std::string("a writable cgroup with the controller ") + controller,
+        false,
+        true,
+        {},
+        "Run as root, or in a systemd unit with Delegate=yes; or accept its absence: plugins.vmm.jail.accept_missing."};
+    const bool by_v2 =
+        std::string(controller) == "freezer" && unified != cgroups_.places().end() && unified->second.refusal.empty();
     if (found != cgroups_.places().end()) {
       p.available = found->second.refusal.empty();
-      p.found = p.available ? (found->second.v2 ? "version 2, " : "version 1, ") + found->second.folder : found->second.refusal;
+      p.found = p.available ? (found->second.v2 ? "version 2, " : "version 1, ") + found->second.folder
+                            : found->second.refusal;
     } else {
       p.available = by_v2;
       p.found = by_v2 ? "version 2, " + unified->second.folder : "no such hierarchy is mounted";
@@ -79,7 +95,11 @@ result<std::vector<probe>> keeper::probe_machine() {
     if (std::string(controller) == "freezer") p.required = false;
     out.push_back(std::move(p));
   }
-  probe ids{"userns.range", "a range of 65536 user ids for each box", root_, false, root_ ? "from " + std::to_string(options_.uid_base) + " on" : "an ordinary user maps himself only",
+  probe ids{"userns.range",
+            "a range of 65536 user ids for each box",
+            root_,
+            false,
+            root_ ? "from " + std::to_string(options_.uid_base) + " on" : "an ordinary user maps himself only",
             "Run the host as root to give boxes more than one user."};
   out.push_back(std::move(ids));
   return out;

@@ -1,7 +1,5 @@
 #include "launch.hpp"
 
-#include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -10,6 +8,8 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <cerrno>
+#include <cstring>
 
 namespace caged::vmm::jail {
 namespace {
@@ -65,12 +65,15 @@ result<pid_t> spawn(const std::filesystem::path& program, int control) {
   const int err = ::posix_spawn(&pid, name.c_str(), &actions, &attributes, argv, environment);
   ::posix_spawnattr_destroy(&attributes);
   ::posix_spawn_file_actions_destroy(&actions);
-  if (err != 0) return errno_error(err, "start " + name, "Reinstall Caged: the program caged-jail-launcher belongs beside caged.");
+  if (err != 0)
+    return errno_error(err, "start " + name, "Reinstall Caged: the program caged-jail-launcher belongs beside caged.");
   return pid;
 }
 
 result<void> send_request(int control, const std::string& text, const handed_numbers& fds) {
-  if (text.size() > message_limit) return fail(errc::too_large, "launch_spec_too_large", "the sandbox's launch specification is too large", "Shorten the list of layers.");
+  if (text.size() > message_limit)
+    return fail(errc::too_large, "launch_spec_too_large", "the sandbox's launch specification is too large",
+                "Shorten the list of layers.");
   iovec piece{const_cast<char*>(text.data()), text.size()};
   alignas(cmsghdr) char space[CMSG_SPACE(sizeof fds)] = {};
   msghdr message{};
@@ -83,7 +86,8 @@ result<void> send_request(int control, const std::string& text, const handed_num
   c->cmsg_type = SCM_RIGHTS;
   c->cmsg_len = CMSG_LEN(sizeof fds);
   std::memcpy(CMSG_DATA(c), fds.data(), sizeof fds);
-  if (::sendmsg(control, &message, MSG_NOSIGNAL) != static_cast<ssize_t>(text.size())) return errno_error(errno, "send the launch specification");
+  if (::sendmsg(control, &message, MSG_NOSIGNAL) != static_cast<ssize_t>(text.size()))
+    return errno_error(errno, "send the launch specification");
   return {};
 }
 
@@ -92,7 +96,9 @@ result<std::string> receive(int control) {
   int rc = 0;
   do rc = ::poll(&ready, 1, step_deadline_ms);
   while (rc < 0 && errno == EINTR);
-  if (rc == 0) return fail(errc::deadline_exceeded, "launcher_timeout", "the jail's launcher did not answer in time", "Try again; the machine may be overloaded.");
+  if (rc == 0)
+    return fail(errc::deadline_exceeded, "launcher_timeout", "the jail's launcher did not answer in time",
+                "Try again; the machine may be overloaded.");
   std::string text(message_limit, '\0');
   const ssize_t n = ::recv(control, text.data(), text.size(), 0);
   if (n < 0) return errno_error(errno, "read the launcher's answer");
@@ -135,7 +141,8 @@ result<void> read_outcome(const std::string& text, launched& out) {
 result<launched> launch(const std::filesystem::path& launcher, const launch_spec& spec, const handed_numbers& fds,
                         const std::function<result<void>(const process_identity&)>& on_process) {
   int ends[2];
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return errno_error(errno, "make the launcher's control socket");
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return errno_error(errno, "make the launcher's control socket");
   unique_fd ours(ends[0]), theirs(ends[1]);
   auto pid = spawn(launcher, theirs.get());
   if (!pid) return pid.error();

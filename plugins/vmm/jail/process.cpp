@@ -2,11 +2,11 @@
 
 #include "files.hpp"
 
-#include <cerrno>
 #include <poll.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <cerrno>
 
 #ifndef P_PIDFD
 #define P_PIDFD 3
@@ -46,7 +46,8 @@ process_identity process_identity::from_json(const json& value) {
   process_identity out;
   if (!value.is_object()) return out;
   if (const auto it = value.find("pid"); it != value.end() && it->is_number_integer()) out.pid = it->get<pid_t>();
-  if (const auto it = value.find("start_ticks"); it != value.end() && it->is_number_integer()) out.start_ticks = it->get<std::uint64_t>();
+  if (const auto it = value.find("start_ticks"); it != value.end() && it->is_number_integer())
+    out.start_ticks = it->get<std::uint64_t>();
   if (const auto it = value.find("boot"); it != value.end() && it->is_string()) out.boot = it->get<std::string>();
   return out;
 }
@@ -70,7 +71,8 @@ unique_fd open_process(const process_identity& identity) {
 }
 
 result<void> kill_and_wait(int pidfd, std::chrono::milliseconds deadline) {
-  if (::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) != 0 && errno != ESRCH) return errno_error(errno, "kill the sandbox's first process");
+  if (::syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0) != 0 && errno != ESRCH)
+    return errno_error(errno, "kill the sandbox's first process");
   const auto until = std::chrono::steady_clock::now() + deadline;
   for (;;) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now());
@@ -79,7 +81,8 @@ result<void> kill_and_wait(int pidfd, std::chrono::milliseconds deadline) {
     if (rc == 1) return {};
     if (rc < 0 && errno == EINTR) continue;
     if (rc < 0) return errno_error(errno, "wait for the sandbox's first process");
-    return fail(errc::deadline_exceeded, "sandbox_does_not_die", "the sandbox's processes did not end within the deadline after SIGKILL",
+    return fail(errc::deadline_exceeded, "sandbox_does_not_die",
+                "the sandbox's processes did not end within the deadline after SIGKILL",
                 "Try again; a process may be in uninterruptible I/O.");
   }
 }

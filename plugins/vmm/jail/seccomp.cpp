@@ -1,16 +1,16 @@
 #include "seccomp.hpp"
 
-#include <cerrno>
-#include <cstddef>
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
-#include <memory>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <cerrno>
+#include <cstddef>
+#include <memory>
 
 namespace caged::vmm::jail {
 namespace {
@@ -19,8 +19,8 @@ using context = std::unique_ptr<void, void (*)(scmp_filter_ctx)>;
 
 // clone(2) and unshare(2) with any of these make a namespace; inside a new user namespace a process has every
 // capability over kernel code that is reachable in no other way.
-constexpr std::uint64_t namespace_bits = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
-                                         CLONE_NEWUTS | CLONE_NEWCGROUP;
+constexpr std::uint64_t namespace_bits =
+    CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
 
 struct rules {
   scmp_filter_ctx filter;
@@ -37,7 +37,8 @@ struct rules {
   void deny(const char* name, unsigned action_errno, std::vector<scmp_arg_cmp> when = {}) {
     const int number = seccomp_syscall_resolve_name(name);
     if (number == __NR_SCMP_ERROR) return;  // a call that this library does not know cannot be named in a filter
-    const int rc = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(action_errno), number, static_cast<unsigned>(when.size()), when.data());
+    const int rc = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(action_errno), number,
+                                          static_cast<unsigned>(when.size()), when.data());
     note(rc, name);
   }
 };
@@ -69,7 +70,8 @@ void deny_by_argument(rules& r) {
 }
 
 // Calls newer than the library, which cannot name them; their numbers are the same on every architecture.
-constexpr std::uint32_t newer_calls[] = {457 /* statmount */, 458 /* listmount */, 467 /* open_tree_attr */, 470 /* listns */};
+constexpr std::uint32_t newer_calls[] = {457 /* statmount */, 458 /* listmount */, 467 /* open_tree_attr */,
+                                         470 /* listns */};
 
 // Goes in front of the library's program, which begins by loading what it looks at.
 std::vector<sock_filter> newer_calls_filter() {
@@ -87,28 +89,79 @@ std::vector<sock_filter> newer_calls_filter() {
 
 const std::vector<denied_call>& denied_calls() {
   static const std::vector<denied_call> table{
-      {"mount", "changes the tree"}, {"umount", "uncovers"}, {"umount2", "uncovers"}, {"pivot_root", "changes the root"},
-      {"open_tree", "clones mounts"}, {"move_mount", "changes the tree"}, {"fsopen", "mounts"}, {"fsconfig", "mounts"},
-      {"fsmount", "mounts"}, {"fspick", "remounts"}, {"mount_setattr", "remounts"}, {"setns", "enters namespaces"},
-      {"bpf", "kernel programs"}, {"perf_event_open", "observes the kernel"}, {"userfaultfd", "stretches kernel races"},
-      {"io_uring_setup", "system calls past this filter"}, {"io_uring_enter", "system calls past this filter"},
-      {"io_uring_register", "system calls past this filter"}, {"keyctl", "keyrings are not in namespaces"},
-      {"add_key", "keyrings are not in namespaces"}, {"request_key", "keyrings are not in namespaces"},
-      {"kexec_load", "replaces the kernel"}, {"kexec_file_load", "replaces the kernel"}, {"init_module", "kernel code"},
-      {"finit_module", "kernel code"}, {"delete_module", "kernel code"}, {"create_module", "kernel code"},
-      {"query_module", "kernel data"}, {"get_kernel_syms", "kernel data"}, {"reboot", "the machine"}, {"swapon", "the machine"},
-      {"swapoff", "the machine"}, {"settimeofday", "the machine's clock"}, {"clock_settime", "the machine's clock"},
-      {"clock_settime64", "the machine's clock"}, {"clock_adjtime", "the machine's clock"}, {"clock_adjtime64", "the machine's clock"},
-      {"adjtimex", "the machine's clock"}, {"stime", "the machine's clock"}, {"acct", "the machine"}, {"quotactl", "the machine"},
-      {"quotactl_fd", "the machine"}, {"syslog", "the kernel's log"}, {"iopl", "ports"}, {"ioperm", "ports"},
-      {"nfsservctl", "the kernel's NFS server"}, {"vhangup", "terminals"}, {"open_by_handle_at", "opens files past paths"},
-      {"name_to_handle_at", "names files past paths"}, {"lookup_dcookie", "kernel data"}, {"uselib", "old loader"},
-      {"ustat", "file systems by number"}, {"sysfs", "kernel data"}, {"_sysctl", "kernel settings"},
-      {"vm86", "old CPU modes"}, {"vm86old", "old CPU modes"}, {"modify_ldt", "old CPU modes"}, {"fanotify_init", "watches file systems"},
-      {"move_pages", "other processes' memory"}, {"migrate_pages", "other processes' memory"}, {"mbind", "NUMA"},
-      {"set_mempolicy", "NUMA"}, {"set_mempolicy_home_node", "NUMA"}, {"kcmp", "kernel addresses"}, {"process_madvise", "other processes' memory"},
-      {"pidfd_getfd", "other processes' descriptors"}, {"memfd_secret", "memory that cannot be accounted"},
-      {"afs_syscall", "unused"}, {"security", "unused"}, {"tuxcall", "unused"}, {"vserver", "unused"}, {"putpmsg", "unused"}, {"getpmsg", "unused"},
+      {"mount", "changes the tree"},
+      {"umount", "uncovers"},
+      {"umount2", "uncovers"},
+      {"pivot_root", "changes the root"},
+      {"open_tree", "clones mounts"},
+      {"move_mount", "changes the tree"},
+      {"fsopen", "mounts"},
+      {"fsconfig", "mounts"},
+      {"fsmount", "mounts"},
+      {"fspick", "remounts"},
+      {"mount_setattr", "remounts"},
+      {"setns", "enters namespaces"},
+      {"bpf", "kernel programs"},
+      {"perf_event_open", "observes the kernel"},
+      {"userfaultfd", "stretches kernel races"},
+      {"io_uring_setup", "system calls past this filter"},
+      {"io_uring_enter", "system calls past this filter"},
+      {"io_uring_register", "system calls past this filter"},
+      {"keyctl", "keyrings are not in namespaces"},
+      {"add_key", "keyrings are not in namespaces"},
+      {"request_key", "keyrings are not in namespaces"},
+      {"kexec_load", "replaces the kernel"},
+      {"kexec_file_load", "replaces the kernel"},
+      {"init_module", "kernel code"},
+      {"finit_module", "kernel code"},
+      {"delete_module", "kernel code"},
+      {"create_module", "kernel code"},
+      {"query_module", "kernel data"},
+      {"get_kernel_syms", "kernel data"},
+      {"reboot", "the machine"},
+      {"swapon", "the machine"},
+      {"swapoff", "the machine"},
+      {"settimeofday", "the machine's clock"},
+      {"clock_settime", "the machine's clock"},
+      {"clock_settime64", "the machine's clock"},
+      {"clock_adjtime", "the machine's clock"},
+      {"clock_adjtime64", "the machine's clock"},
+      {"adjtimex", "the machine's clock"},
+      {"stime", "the machine's clock"},
+      {"acct", "the machine"},
+      {"quotactl", "the machine"},
+      {"quotactl_fd", "the machine"},
+      {"syslog", "the kernel's log"},
+      {"iopl", "ports"},
+      {"ioperm", "ports"},
+      {"nfsservctl", "the kernel's NFS server"},
+      {"vhangup", "terminals"},
+      {"open_by_handle_at", "opens files past paths"},
+      {"name_to_handle_at", "names files past paths"},
+      {"lookup_dcookie", "kernel data"},
+      {"uselib", "old loader"},
+      {"ustat", "file systems by number"},
+      {"sysfs", "kernel data"},
+      {"_sysctl", "kernel settings"},
+      {"vm86", "old CPU modes"},
+      {"vm86old", "old CPU modes"},
+      {"modify_ldt", "old CPU modes"},
+      {"fanotify_init", "watches file systems"},
+      {"move_pages", "other processes' memory"},
+      {"migrate_pages", "other processes' memory"},
+      {"mbind", "NUMA"},
+      {"set_mempolicy", "NUMA"},
+      {"set_mempolicy_home_node", "NUMA"},
+      {"kcmp", "kernel addresses"},
+      {"process_madvise", "other processes' memory"},
+      {"pidfd_getfd", "other processes' descriptors"},
+      {"memfd_secret", "memory that cannot be accounted"},
+      {"afs_syscall", "unused"},
+      {"security", "unused"},
+      {"tuxcall", "unused"},
+      {"vserver", "unused"},
+      {"putpmsg", "unused"},
+      {"getpmsg", "unused"},
   };
   return table;
 }
@@ -133,10 +186,12 @@ result<unique_fd> compile_filter() {
   if (!file) return errno_error(errno, "make a memory file");
   const auto first = newer_calls_filter();
   const auto size = static_cast<ssize_t>(first.size() * sizeof(sock_filter));
-  if (::write(file.get(), first.data(), static_cast<std::size_t>(size)) != size) return errno_error(errno, "write the seccomp filter");
+  if (::write(file.get(), first.data(), static_cast<std::size_t>(size)) != size)
+    return errno_error(errno, "write the seccomp filter");
   const int rc = seccomp_export_bpf(filter.get(), file.get());
   if (rc != 0) return errno_error(-rc, "compile the seccomp filter");
-  if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0) return errno_error(errno, "seal the seccomp filter");
+  if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
+    return errno_error(errno, "seal the seccomp filter");
   return file;
 }
 

@@ -59,25 +59,51 @@ error errno_error(int err, std::string_view what, std::string action) {
     e.reason = reason;
   };
   switch (err) {
-    case ENOENT: is(errc::not_found, "no_such_file"); break;
-    case ENOTDIR: is(errc::invalid_argument, "not_a_directory"); break;
-    case EISDIR: is(errc::invalid_argument, "is_a_directory"); break;
-    case EEXIST: is(errc::conflict, "already_exists"); break;
-    case ENOTEMPTY: is(errc::conflict, "directory_not_empty"); break;
+    case ENOENT:
+      is(errc::not_found, "no_such_file");
+      break;
+    case ENOTDIR:
+      is(errc::invalid_argument, "not_a_directory");
+      break;
+    case EISDIR:
+      is(errc::invalid_argument, "is_a_directory");
+      break;
+    case EEXIST:
+      is(errc::conflict, "already_exists");
+      break;
+    case ENOTEMPTY:
+      is(errc::conflict, "directory_not_empty");
+      break;
     case EACCES:
     case EPERM:
-    case EROFS: is(errc::permission_denied, "permission_denied"); break;
-    case ELOOP: is(errc::invalid_argument, "symlink_loop"); break;
-    case ENAMETOOLONG: is(errc::invalid_argument, "name_too_long"); break;
-    case EINVAL: is(errc::invalid_argument, "invalid_argument"); break;
+    case EROFS:
+      is(errc::permission_denied, "permission_denied");
+      break;
+    case ELOOP:
+      is(errc::invalid_argument, "symlink_loop");
+      break;
+    case ENAMETOOLONG:
+      is(errc::invalid_argument, "name_too_long");
+      break;
+    case EINVAL:
+      is(errc::invalid_argument, "invalid_argument");
+      break;
     case ENOSPC:
-    case EDQUOT: is(errc::insufficient_storage, "disk_full"); break;
+    case EDQUOT:
+      is(errc::insufficient_storage, "disk_full");
+      break;
     case EMFILE:
     case ENFILE:
-    case ENOMEM: is(errc::limit_exceeded, "out_of_resources"); break;
+    case ENOMEM:
+      is(errc::limit_exceeded, "out_of_resources");
+      break;
     case ENOSYS:
-    case EOPNOTSUPP: is(errc::unsupported, "unsupported"); break;
-    default: is(errc::internal, "system_error"); break;
+    case EOPNOTSUPP:
+      is(errc::unsupported, "unsupported");
+      break;
+    default:
+      is(errc::internal, "system_error");
+      break;
   }
   return e;
 }

@@ -13,15 +13,23 @@ class strict_reader {
  public:
   bool operator()(int, json::parse_event_t event, json& parsed) {
     switch (event) {
-      case json::parse_event_t::object_start: names_.emplace_back(); return enter();
-      case json::parse_event_t::array_start: names_.emplace_back(); return enter();
+      case json::parse_event_t::object_start:
+        names_.emplace_back();
+        return enter();
+      case json::parse_event_t::array_start:
+        names_.emplace_back();
+        return enter();
       case json::parse_event_t::object_end:
-      case json::parse_event_t::array_end: names_.pop_back(); return true;
+      case json::parse_event_t::array_end:
+        names_.pop_back();
+        return true;
       case json::parse_event_t::key:
         if (!names_.back().insert(parsed.get_ref<const std::string&>()).second)
-          throw std::invalid_argument("the member name \"" + parsed.get<std::string>() + "\" stands twice in one object");
+          throw std::invalid_argument("the member name \"" + parsed.get<std::string>() +
+                                      "\" stands twice in one object");
         return true;
-      default: return true;
+      default:
+        return true;
     }
   }
 

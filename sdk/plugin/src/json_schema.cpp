@@ -22,8 +22,9 @@ result<json_schema> json_schema::compile(const json& schema) { return compile(sc
 result<json_schema> json_schema::compile(const json& schema, const std::map<std::string, json>& documents) {
   static const std::shared_ptr<const node> metaschema = [] {
     auto made = std::make_shared<node>();
-    made->root = schema::compile_into(made->set, schema::metaschema_documents().at(std::string(schema::metaschema_uri)), {})
-                     .value();
+    made->root =
+        schema::compile_into(made->set, schema::metaschema_documents().at(std::string(schema::metaschema_uri)), {})
+            .value();
     return made;
   }();
   if (schema.is_object()) {

@@ -6,9 +6,17 @@
 namespace caged::schema {
 namespace {
 
-constexpr std::array<std::string_view, 11> single_schemas = {
-    "not", "if", "then", "else", "items", "contains", "additionalProperties", "propertyNames", "unevaluatedItems",
-    "unevaluatedProperties", "contentSchema"};
+constexpr std::array<std::string_view, 11> single_schemas = {"not",
+                                                             "if",
+                                                             "then",
+                                                             "else",
+                                                             "items",
+                                                             "contains",
+                                                             "additionalProperties",
+                                                             "propertyNames",
+                                                             "unevaluatedItems",
+                                                             "unevaluatedProperties",
+                                                             "contentSchema"};
 constexpr std::array<std::string_view, 4> schema_lists = {"allOf", "anyOf", "oneOf", "prefixItems"};
 constexpr std::array<std::string_view, 5> schema_maps = {"$defs", "definitions", "properties", "patternProperties",
                                                          "dependentSchemas"};
@@ -21,7 +29,8 @@ struct refusal {
 };
 
 [[noreturn]] void refuse(std::string reason, std::string message, std::string action, std::string path) {
-  throw refusal{fail(errc::invalid_argument, std::move(reason), std::move(message), std::move(action), std::move(path))};
+  throw refusal{
+      fail(errc::invalid_argument, std::move(reason), std::move(message), std::move(action), std::move(path))};
 }
 
 class compiler {
@@ -84,7 +93,8 @@ class compiler {
       if (is(single_schemas)) {
         index(value, home, below, depth + 1);
       } else if (is(schema_lists) && value.is_array()) {
-        for (std::size_t i = 0; i < value.size(); ++i) index(value[i], home, below + "/" + std::to_string(i), depth + 1);
+        for (std::size_t i = 0; i < value.size(); ++i)
+          index(value[i], home, below + "/" + std::to_string(i), depth + 1);
       } else if (is(schema_maps) && value.is_object()) {
         for (const auto& [name, inner] : value.items())
           index(inner, home, below + "/" + escape_pointer_token(name), depth + 1);
@@ -154,7 +164,8 @@ class compiler {
     if (const json* type = member(schema, "type")) {
       if (type->is_array())
         for (const json& one : *type) n.types |= type_bit(one);
-      else n.types = type_bit(*type);
+      else
+        n.types = type_bit(*type);
     }
     n.constant = member(schema, "const");
     n.choices = member(schema, "enum");
@@ -245,7 +256,8 @@ class compiler {
     if (fragment[0] == '/') return at_pointer(percent_decode(fragment), target, reference, where);
     const auto anchor = target->anchors.find(percent_decode(fragment));
     if (anchor == target->anchors.end())
-      refuse("schema_reference_unknown", std::string(key) + " leads to \"" + reference + "\", an anchor that is not there",
+      refuse("schema_reference_unknown",
+             std::string(key) + " leads to \"" + reference + "\", an anchor that is not there",
              "Add an \"$anchor\" of that name, or correct the reference.", where);
     if (dynamic_name != nullptr && target->dynamic_anchors.count(anchor->first) != 0) *dynamic_name = anchor->first;
     return make(*anchor->second, target);
@@ -278,7 +290,8 @@ class compiler {
       const auto it = at.find(token);
       return it == at.end() ? nullptr : &*it;
     }
-    if (!at.is_array() || token.empty() || token.size() > 9 || token.find_first_not_of("0123456789") != std::string::npos)
+    if (!at.is_array() || token.empty() || token.size() > 9 ||
+        token.find_first_not_of("0123456789") != std::string::npos)
       return nullptr;
     const std::size_t number = std::stoul(token);
     return number < at.size() ? &at[number] : nullptr;

@@ -15,11 +15,25 @@ struct property_name {
   std::string_view ecma, re2;
 };
 constexpr property_name property_names[] = {
-    {"Letter", "L"},           {"Lowercase_Letter", "Ll"}, {"Uppercase_Letter", "Lu"}, {"Titlecase_Letter", "Lt"},
-    {"Modifier_Letter", "Lm"}, {"Other_Letter", "Lo"},     {"Mark", "M"},              {"Number", "N"},
-    {"Decimal_Number", "Nd"},  {"digit", "Nd"},            {"Letter_Number", "Nl"},    {"Punctuation", "P"},
-    {"punct", "P"},            {"Symbol", "S"},            {"Separator", "Z"},         {"Control", "Cc"},
-    {"Lowercase", "Ll"},       {"Uppercase", "Lu"},        {"Alphabetic", "L"},
+    {"Letter", "L"},
+    {"Lowercase_Letter", "Ll"},
+    {"Uppercase_Letter", "Lu"},
+    {"Titlecase_Letter", "Lt"},
+    {"Modifier_Letter", "Lm"},
+    {"Other_Letter", "Lo"},
+    {"Mark", "M"},
+    {"Number", "N"},
+    {"Decimal_Number", "Nd"},
+    {"digit", "Nd"},
+    {"Letter_Number", "Nl"},
+    {"Punctuation", "P"},
+    {"punct", "P"},
+    {"Symbol", "S"},
+    {"Separator", "Z"},
+    {"Control", "Cc"},
+    {"Lowercase", "Ll"},
+    {"Uppercase", "Lu"},
+    {"Alphabetic", "L"},
 };
 
 class translator {
@@ -30,9 +44,12 @@ class translator {
   std::string run() {
     while (at_ < in_.size() && problem_.empty()) {
       const char c = in_[at_++];
-      if (c == '\\') escape();
-      else if (in_class_) inside_class(c);
-      else outside_class(c);
+      if (c == '\\')
+        escape();
+      else if (in_class_)
+        inside_class(c);
+      else
+        outside_class(c);
     }
     if (problem_.empty() && in_class_) problem_ = "a character class is not closed";
     return problem_;
@@ -51,8 +68,10 @@ class translator {
   void outside_class(char c) {
     if (c == '[') return open_class();
     if (c == '(' && next_is("?")) return group();
-    if (c == '.') out_ += R"([^\n\r\x{2028}\x{2029}])";
-    else out_ += c;
+    if (c == '.')
+      out_ += R"([^\n\r\x{2028}\x{2029}])";
+    else
+      out_ += c;
   }
 
   void open_class() {
@@ -90,7 +109,15 @@ class translator {
     }
     const char c = in_[at_++];
     switch (c) {
-      case 'd': case 'D': case 'w': case 'W': case 't': case 'n': case 'v': case 'f': case 'r':
+      case 'd':
+      case 'D':
+      case 'w':
+      case 'W':
+      case 't':
+      case 'n':
+      case 'v':
+      case 'f':
+      case 'r':
         out_ += {'\\', c};
         return;
       case 'b':
@@ -108,17 +135,33 @@ class translator {
       case '0':
         out_ += "\\x00";
         return;
-      case 'x': hexadecimal(2); return;
-      case 'u': unicode(); return;
-      case 'c': control(); return;
-      case 'p': case 'P': property(c); return;
-      case 'k': problem_ = "back references are not supported"; return;
-      default: break;
+      case 'x':
+        hexadecimal(2);
+        return;
+      case 'u':
+        unicode();
+        return;
+      case 'c':
+        control();
+        return;
+      case 'p':
+      case 'P':
+        property(c);
+        return;
+      case 'k':
+        problem_ = "back references are not supported";
+        return;
+      default:
+        break;
     }
-    if (c >= '1' && c <= '9') problem_ = "back references are not supported";
-    else if (std::isalpha(static_cast<unsigned char>(c))) problem_ = std::string("the escape \\") + c + " is not ECMA-262";
-    else if (static_cast<unsigned char>(c) < 0x80) out_ += {'\\', c};
-    else out_ += c;
+    if (c >= '1' && c <= '9')
+      problem_ = "back references are not supported";
+    else if (std::isalpha(static_cast<unsigned char>(c)))
+      problem_ = std::string("the escape \\") + c + " is not ECMA-262";
+    else if (static_cast<unsigned char>(c) < 0x80)
+      out_ += {'\\', c};
+    else
+      out_ += c;
   }
 
   std::optional<unsigned> number(std::size_t digits) {
@@ -140,8 +183,10 @@ class translator {
   }
 
   void hexadecimal(std::size_t digits) {
-    if (const auto value = number(digits)) put(*value);
-    else problem_ = "an escape lacks its hexadecimal digits";
+    if (const auto value = number(digits))
+      put(*value);
+    else
+      problem_ = "an escape lacks its hexadecimal digits";
   }
 
   void unicode() {
@@ -149,8 +194,10 @@ class translator {
       const auto end = in_.find('}', at_);
       const auto length = end == std::string_view::npos ? 0 : end - at_ - 1;
       ++at_;
-      if (length == 0 || length > 6) problem_ = "\\u{…} lacks its hexadecimal digits";
-      else hexadecimal(length), ++at_;
+      if (length == 0 || length > 6)
+        problem_ = "\\u{…} lacks its hexadecimal digits";
+      else
+        hexadecimal(length), ++at_;
       return;
     }
     const auto first = number(4);
@@ -159,16 +206,20 @@ class translator {
     } else if (*first >= 0xd800 && *first < 0xdc00 && next_is("\\u")) {
       at_ += 2;
       const auto second = number(4);
-      if (!second || *second < 0xdc00 || *second > 0xdfff) problem_ = "a surrogate stands alone";
-      else put(0x10000 + ((*first - 0xd800) << 10) + (*second - 0xdc00));
+      if (!second || *second < 0xdc00 || *second > 0xdfff)
+        problem_ = "a surrogate stands alone";
+      else
+        put(0x10000 + ((*first - 0xd800) << 10) + (*second - 0xdc00));
     } else {
       put(*first);
     }
   }
 
   void control() {
-    if (at_ < in_.size() && std::isalpha(static_cast<unsigned char>(in_[at_]))) put(static_cast<unsigned>(in_[at_++]) % 32);
-    else problem_ = "\\c lacks its letter";
+    if (at_ < in_.size() && std::isalpha(static_cast<unsigned char>(in_[at_])))
+      put(static_cast<unsigned>(in_[at_++]) % 32);
+    else
+      problem_ = "\\c lacks its letter";
   }
 
   void property(char letter) {

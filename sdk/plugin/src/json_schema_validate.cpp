@@ -68,8 +68,8 @@ class evaluator {
 
   bool all(const node& n, const json& v, const place& at, violations* out, marks& mine) {
     // The unevaluated… keywords read the marks of all others, so they come last.
-    static constexpr step steps[] = {&evaluator::value,       &evaluator::number,   &evaluator::string,
-                                     &evaluator::object,      &evaluator::array,    &evaluator::in_place,
+    static constexpr step steps[] = {&evaluator::value,       &evaluator::number,     &evaluator::string,
+                                     &evaluator::object,      &evaluator::array,      &evaluator::in_place,
                                      &evaluator::conditional, &evaluator::unevaluated};
     bool fits = true;
     for (const step s : steps) {
@@ -172,8 +172,10 @@ class evaluator {
     }
     if (!known && n.additional != nullptr) {
       known = true;
-      if (n.additional->verdict == false) fits = say(out, below, unknown(n, owner, name));
-      else fits = run(*n.additional, member, below, out, nullptr) && fits;
+      if (n.additional->verdict == false)
+        fits = say(out, below, unknown(n, owner, name));
+      else
+        fits = run(*n.additional, member, below, out, nullptr) && fits;
     }
     if (known && set_.tracks_unevaluated) mine.names.insert(name);
     return fits;
@@ -184,11 +186,14 @@ class evaluator {
     std::string list;
     for (const auto& entry : n.properties) {
       if (!owner.contains(entry.first)) free.push_back(entry.first);
-      if (list.size() < 200) list += (list.empty() ? "" : ", ") + entry.first;
-      else if (list.back() != '.') list += " ...";
+      if (list.size() < 200)
+        list += (list.empty() ? "" : ", ") + entry.first;
+      else if (list.back() != '.')
+        list += " ...";
     }
     std::string message = "the property \"" + name.substr(0, 60) + "\" is not known here";
-    if (const std::string near = nearest(name, free); !near.empty()) return message + "; did you mean \"" + near + "\"?";
+    if (const std::string near = nearest(name, free); !near.empty())
+      return message + "; did you mean \"" + near + "\"?";
     return list.empty() ? message + "; none is" : message + "; known are: " + list;
   }
 
@@ -271,8 +276,9 @@ class evaluator {
       if (run(*n.one_of[i], v, at, nullptr, &mine)) fitting.push_back(i);
     if (fitting.size() == 1) return true;
     if (fitting.empty()) return explain(n.one_of, v, at, out);
-    return say(out, at, "found " + show(v) + ", which fits alternatives " + std::to_string(fitting[0] + 1) + " and " +
-                            std::to_string(fitting[1] + 1) + ", expected exactly one");
+    return say(out, at,
+               "found " + show(v) + ", which fits alternatives " + std::to_string(fitting[0] + 1) + " and " +
+                   std::to_string(fitting[1] + 1) + ", expected exactly one");
   }
 
   // The alternative that was meant is the one that went wrong deepest inside; where none got inside, all are named.
@@ -320,8 +326,10 @@ class evaluator {
       for (const auto& [name, member] : v.items()) {
         if (mine.names.count(name) != 0) continue;
         const place below{&at, &name, 0};
-        if (n.unevaluated_properties->verdict == false) fits = say(out, below, unknown(n, v, name));
-        else fits = run(*n.unevaluated_properties, member, below, out, nullptr) && fits;
+        if (n.unevaluated_properties->verdict == false)
+          fits = say(out, below, unknown(n, v, name));
+        else
+          fits = run(*n.unevaluated_properties, member, below, out, nullptr) && fits;
       }
       mine.all_names = true;
     }

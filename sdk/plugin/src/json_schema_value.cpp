@@ -97,21 +97,29 @@ std::uint64_t code_points(const std::string& text) {
 
 unsigned types_of(const json& value) {
   switch (value.type()) {
-    case json::value_t::null: return type_null;
-    case json::value_t::boolean: return type_boolean;
-    case json::value_t::string: return type_string;
-    case json::value_t::array: return type_array;
-    case json::value_t::object: return type_object;
+    case json::value_t::null:
+      return type_null;
+    case json::value_t::boolean:
+      return type_boolean;
+    case json::value_t::string:
+      return type_string;
+    case json::value_t::array:
+      return type_array;
+    case json::value_t::object:
+      return type_object;
     case json::value_t::number_integer:
-    case json::value_t::number_unsigned: return type_integer | type_number;
-    case json::value_t::number_float: return is_integer(value) ? type_integer | type_number : type_number;
-    default: return 0;
+    case json::value_t::number_unsigned:
+      return type_integer | type_number;
+    case json::value_t::number_float:
+      return is_integer(value) ? type_integer | type_number : type_number;
+    default:
+      return 0;
   }
 }
 
 std::string type_words(unsigned types) {
   static constexpr std::pair<unsigned, std::string_view> words[] = {
-      {type_null, "null"},        {type_boolean, "a boolean"}, {type_integer, "an integer"}, {type_number, "a number"},
+      {type_null, "null"},       {type_boolean, "a boolean"}, {type_integer, "an integer"}, {type_number, "a number"},
       {type_string, "a string"}, {type_array, "an array"},    {type_object, "an object"}};
   std::string out;
   for (const auto& [bit, word] : words)
@@ -121,12 +129,18 @@ std::string type_words(unsigned types) {
 
 std::string show(const json& value) {
   switch (value.type()) {
-    case json::value_t::null: return "null";
-    case json::value_t::string: return "the string " + shortened(to_text(value));
-    case json::value_t::array: return "an array of " + std::to_string(value.size());
-    case json::value_t::object: return "an object";
-    case json::value_t::boolean: return to_text(value);
-    default: return "the number " + to_text(value);
+    case json::value_t::null:
+      return "null";
+    case json::value_t::string:
+      return "the string " + shortened(to_text(value));
+    case json::value_t::array:
+      return "an array of " + std::to_string(value.size());
+    case json::value_t::object:
+      return "an object";
+    case json::value_t::boolean:
+      return to_text(value);
+    default:
+      return "the number " + to_text(value);
   }
 }
 

@@ -31,11 +31,16 @@ task<std::vector<box_change>> vmm_backend::changes(std::string) { co_return lack
 
 std::string_view to_string(scope s) noexcept {
   switch (s) {
-    case scope::open: return "open";
-    case scope::read: return "read";
-    case scope::sandbox: return "sandbox";
-    case scope::full: return "full";
-    case scope::unset: break;
+    case scope::open:
+      return "open";
+    case scope::read:
+      return "read";
+    case scope::sandbox:
+      return "sandbox";
+    case scope::full:
+      return "full";
+    case scope::unset:
+      break;
   }
   return "unset";
 }

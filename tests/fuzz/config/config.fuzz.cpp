@@ -15,7 +15,9 @@ void must(bool holds) {
 }
 
 // A refusal always says where and why.
-void must_explain(const error& e) { must(!e.reason.empty() && !e.message.empty() && e.message.rfind("f.yaml", 0) == 0); }
+void must_explain(const error& e) {
+  must(!e.reason.empty() && !e.message.empty() && e.message.rfind("f.yaml", 0) == 0);
+}
 
 }  // namespace
 

@@ -52,7 +52,8 @@ const operation_info& sample() {
     made.name = "x";
     made.method = "GET";
     made.path = "/v1/sandboxes/{id}";
-    made.input = json::parse(R"({"properties":{"a":{"type":"array","items":{"type":"integer"}},"c":{"type":["number","boolean"]}}})");
+    made.input = json::parse(
+        R"({"properties":{"a":{"type":"array","items":{"type":"integer"}},"c":{"type":["number","boolean"]}}})");
     return made;
   }();
   return info;

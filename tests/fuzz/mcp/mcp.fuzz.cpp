@@ -22,7 +22,8 @@ struct checker : outlet {
 
 struct bench : toolbox {
   bench() {
-    for (const char* name : {"now", "later"}) infos.push_back({name, "T", "D", R"({"type":"object","properties":{}})", R"({"type":"object"})", read_only});
+    for (const char* name : {"now", "later"})
+      infos.push_back({name, "T", "D", R"({"type":"object","properties":{}})", R"({"type":"object"})", read_only});
   }
   const std::vector<tool_info>& tools() const override { return infos; }
   void start(const std::shared_ptr<tool_call>& call) override {

@@ -1,7 +1,7 @@
-#include <caged/json.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <caged/json.hpp>
 
 #include <fstream>
 #include <thread>
@@ -97,7 +97,9 @@ TEST(Cli, ATimeLimitIsOneHundredTwentyFour) {
 
 TEST(Cli, AnInterruptReachesTheCommand) {
   const auto& home = server();
-  program running(home.root, {"run", "-q", "--", "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done"}, "", home.data);
+  program running(home.root,
+                  {"run", "-q", "--", "trap 'echo caught; exit 9' INT; echo ready; while :; do sleep 0.1; done"}, "",
+                  home.data);
   ASSERT_TRUE(running.prints("ready", 30s)) << running.wait(0s).err;
   running.send(SIGINT);
   const auto ended = running.wait(30s);
@@ -107,7 +109,8 @@ TEST(Cli, AnInterruptReachesTheCommand) {
 
 TEST(Cli, ASecondInterruptDestroys) {
   const auto& home = server();
-  program running(home.root, {"run", "-q", "--", "trap '' INT; echo ready; while :; do sleep 0.1; done"}, "", home.data);
+  program running(home.root, {"run", "-q", "--", "trap '' INT; echo ready; while :; do sleep 0.1; done"}, "",
+                  home.data);
   ASSERT_TRUE(running.prints("ready", 30s)) << running.wait(0s).err;
   running.send(SIGINT);
   std::this_thread::sleep_for(300ms);

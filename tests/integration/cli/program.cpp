@@ -47,7 +47,8 @@ void become_caged(const std::vector<std::string>& words, const fs::path& data) {
   ::_exit(127);
 }
 
-program::program(const fs::path& scratch, std::vector<std::string> words, const std::string& input, const fs::path& data) {
+program::program(const fs::path& scratch, std::vector<std::string> words, const std::string& input,
+                 const fs::path& data) {
   static std::atomic<int> number{0};
   base_ = scratch / ("run" + std::to_string(++number));
   std::ofstream(base_.string() + ".in", std::ios::binary) << input;

@@ -35,7 +35,8 @@ class program {
   std::filesystem::path base_;
 };
 
-// One server for all tests of this program, on a data folder of its own; made by the first call, ended by stop_server().
+// One server for all tests of this program, on a data folder of its own; made by the first call, ended by
+// stop_server().
 struct server_home {
   std::filesystem::path root;  // scratch
   std::filesystem::path data;

@@ -34,7 +34,9 @@ class on_terminal {
     ::close(master_);
   }
 
-  void type(const std::string& keys) const { ASSERT_EQ(::write(master_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size())); }
+  void type(const std::string& keys) const {
+    ASSERT_EQ(::write(master_, keys.data(), keys.size()), static_cast<ssize_t>(keys.size()));
+  }
 
   bool shows(const std::string& text, std::chrono::seconds time) {
     const auto until = clock::now() + time;
@@ -67,8 +69,10 @@ class on_terminal {
     if (::poll(&p, 1, 50) <= 0) return;
     char text[4096];
     const ssize_t n = ::read(master_, text, sizeof text);
-    if (n > 0) seen_.append(text, static_cast<std::size_t>(n));
-    else ::usleep(10'000);
+    if (n > 0)
+      seen_.append(text, static_cast<std::size_t>(n));
+    else
+      ::usleep(10'000);
   }
 
   pid_t pid_ = -1;

@@ -28,9 +28,11 @@ TEST_F(Auth, AReadKeyIsRefusedOnEveryRouteThatChangesSomething) {
   int refused_routes = 0;
   for (const auto& [path, methods] : api["paths"].items()) {
     for (const auto& [method, about] : methods.items()) {
-      if (method == "get" || path == "/v1/auth/socket-ticket" || path.ends_with("/glob") || path.ends_with("/search")) continue;
+      if (method == "get" || path == "/v1/auth/socket-ticket" || path.ends_with("/glob") || path.ends_with("/search"))
+        continue;
       std::string target = path;
-      for (std::size_t at; (at = target.find('{')) != std::string::npos;) target.replace(at, target.find('}') - at + 1, "x");
+      for (std::size_t at; (at = target.find('{')) != std::string::npos;)
+        target.replace(at, target.find('}') - at + 1, "x");
       std::string upper = method;
       for (auto& c : upper) c = static_cast<char>(std::toupper(c));
       http::client_request r;
@@ -54,7 +56,8 @@ TEST_F(Auth, ASandboxKeyCannotReachTheHostsFilesOrKeys) {
   auto agent = host->client(fresh["key"].get<std::string>());
   EXPECT_EQ(agent.call("POST", "/v1/sandboxes", {{"repo", "/etc"}}).error().code, errc::permission_denied);
   EXPECT_EQ(agent.call("GET", "/v1/account/keys").error().code, errc::permission_denied);
-  EXPECT_EQ(agent.call("POST", "/v1/account/keys", {{"name", "x"}, {"scope", "full"}}).error().code, errc::permission_denied);
+  EXPECT_EQ(agent.call("POST", "/v1/account/keys", {{"name", "x"}, {"scope", "full"}}).error().code,
+            errc::permission_denied);
 }
 
 TEST_F(Auth, TheLastFullKeyStays) {

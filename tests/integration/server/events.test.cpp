@@ -9,7 +9,8 @@ class Events : public ServerTest {
   std::string id;
 };
 
-std::vector<http::sse_event> take(http::client& c, const std::string& target, const std::string& last, std::size_t count) {
+std::vector<http::sse_event> take(http::client& c, const std::string& target, const std::string& last,
+                                  std::size_t count) {
   http::client_request r;
   r.target = target;
   if (!last.empty()) r.fields = {{"last-event-id", last}};

@@ -24,17 +24,22 @@ TEST_F(Exec, KeepsStreamsApartAndTellsTheExit) {
 
 TEST_F(Exec, ShellSyntaxAndArgumentVectorsBothWork) {
   EXPECT_EQ(exec(id, "A=1 sh -c 'echo $A' | tr 1 2 > f; cat f")["stdout"], "2\n");
-  EXPECT_EQ(call("POST", route("/exec"), {{"argv", {"printf", "%s|", "a b", "$HOME", ";id"}}})["stdout"], "a b|$HOME|;id|");
+  EXPECT_EQ(call("POST", route("/exec"), {{"argv", {"printf", "%s|", "a b", "$HOME", ";id"}}})["stdout"],
+            "a b|$HOME|;id|");
   const json missing = call("POST", route("/exec"), {{"command", "no-such-program-here"}});
   EXPECT_EQ(missing["exit_code"], 127);
-  EXPECT_EQ(refused("POST", route("/exec"), {{"argv", {"no-such-program-here"}}}).message.find("no-such-program-here") == std::string::npos, false);
+  EXPECT_EQ(
+      refused("POST", route("/exec"), {{"argv", {"no-such-program-here"}}}).message.find("no-such-program-here") ==
+          std::string::npos,
+      false);
   EXPECT_EQ(refused("POST", route("/exec"), {{"command", "  "}}).path, "/command");
   EXPECT_EQ(refused("POST", route("/exec"), json::object()).code, errc::invalid_argument);
   EXPECT_EQ(refused("POST", route("/exec"), {{"command", "a"}, {"argv", {"b"}}}).code, errc::invalid_argument);
 }
 
 TEST_F(Exec, TakesStdinFolderEnvironmentAndUser) {
-  EXPECT_EQ(exec(id, "cat; pwd; echo $X", {{"stdin", "typed\n"}, {"cwd", "/tmp"}, {"env", {{"X", "y"}}}})["stdout"], "typed\n/tmp\ny\n");
+  EXPECT_EQ(exec(id, "cat; pwd; echo $X", {{"stdin", "typed\n"}, {"cwd", "/tmp"}, {"env", {{"X", "y"}}}})["stdout"],
+            "typed\n/tmp\ny\n");
   EXPECT_EQ(exec(id, "id -un", {{"user", "nobody"}})["stdout"], "nobody\n");
 }
 
@@ -53,7 +58,8 @@ TEST_F(Exec, ASignalIsTold) {
 
 TEST_F(Exec, ATimeOutKillsTheWholeTree) {
   const auto start = std::chrono::steady_clock::now();
-  const json done = exec(id, "setsid sh -c 'sleep 31337' & (setsid setsid sleep 31337 &) ; sleep 31337", {{"timeout", 0.5}});
+  const json done =
+      exec(id, "setsid sh -c 'sleep 31337' & (setsid setsid sleep 31337 &) ; sleep 31337", {{"timeout", 0.5}});
   const auto took = std::chrono::steady_clock::now() - start;
   EXPECT_EQ(done["timed_out"], true);
   EXPECT_LT(took, std::chrono::seconds(4));
@@ -75,7 +81,9 @@ TEST_F(Exec, OutputBeyondTheLimitIsCountedNotKept) {
 }
 
 TEST_F(Exec, BackgroundProcessesAreListedReadSignalledAndOutliveTheCall) {
-  const json started = call("POST", route("/exec"), {{"command", "echo begun; trap 'echo caught; exit 5' TERM; while :; do sleep 0.1; done"}, {"background", true}});
+  const json started = call(
+      "POST", route("/exec"),
+      {{"command", "echo begun; trap 'echo caught; exit 5' TERM; while :; do sleep 0.1; done"}, {"background", true}});
   const std::string process = started["process_id"].get<std::string>();
   EXPECT_EQ(call("GET", route("/processes/" + process))["running"], true);
   EXPECT_EQ(refused("GET", route("/processes/nosuch")).code, errc::not_found);
@@ -181,7 +189,8 @@ TEST_F(Exec, PingsAreAnsweredWhileALongCommandRuns) {
 }
 
 TEST_F(Exec, TheServersEnvironmentNeverLeaksIn) {
-  const std::string env = exec(id, "env; cat /proc/1/environ 2>/dev/null; cat /proc/self/environ")["stdout"].get<std::string>();
+  const std::string env =
+      exec(id, "env; cat /proc/1/environ 2>/dev/null; cat /proc/self/environ")["stdout"].get<std::string>();
   EXPECT_EQ(env.find("CAGED_TEST_SECRET"), std::string::npos);
   EXPECT_EQ(env.find("GTEST"), std::string::npos);
   EXPECT_NE(env.find("CAGED_SANDBOX_ID=" + id), std::string::npos);

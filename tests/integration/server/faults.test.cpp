@@ -56,10 +56,13 @@ TEST_F(Faults, AfterSigkillBoxesAreAdoptedWithTheirProcesses) {
     ASSERT_TRUE(first.healthy()) << first.log();
     auto http = first.client();
     id = make(http);
-    auto started = http.call("POST", "/v1/sandboxes/" + id + "/exec", {{"command", "while :; do date +%s%N >> /workspace/ticks; sleep 0.05; done"}, {"background", true}});
+    auto started =
+        http.call("POST", "/v1/sandboxes/" + id + "/exec",
+                  {{"command", "while :; do date +%s%N >> /workspace/ticks; sleep 0.05; done"}, {"background", true}});
     ASSERT_TRUE(started);
     process = (*started)["process_id"].get<std::string>();
-    ASSERT_TRUE(http.call("POST", "/v1/sandboxes/" + id + "/exec", {{"command", "echo acknowledged > /workspace/proof"}}));
+    ASSERT_TRUE(
+        http.call("POST", "/v1/sandboxes/" + id + "/exec", {{"command", "echo acknowledged > /workspace/proof"}}));
     session = (*http.call("GET", "/v1/sandboxes/" + id))["session_id"].get<std::string>();
     first.end(SIGKILL);
   }
@@ -67,7 +70,9 @@ TEST_F(Faults, AfterSigkillBoxesAreAdoptedWithTheirProcesses) {
   ASSERT_TRUE(second.healthy()) << second.log();
   auto http = second.client();
   EXPECT_EQ((*http.call("GET", "/v1/sandboxes/" + id))["status"], "running");
-  auto read = http.call("POST", "/v1/sandboxes/" + id + "/exec", {{"command", "cat proof; a=$(wc -l < ticks); sleep 0.5; b=$(wc -l < ticks); test $b -gt $a && echo ticking"}});
+  auto read = http.call(
+      "POST", "/v1/sandboxes/" + id + "/exec",
+      {{"command", "cat proof; a=$(wc -l < ticks); sleep 0.5; b=$(wc -l < ticks); test $b -gt $a && echo ticking"}});
   ASSERT_TRUE(read) << describe(read.error());
   EXPECT_EQ((*read)["stdout"], "acknowledged\nticking\n");
   EXPECT_EQ((*http.call("GET", "/v1/sandboxes/" + id + "/processes/" + process))["running"], true);
@@ -126,7 +131,8 @@ TEST_F(Faults, KilledUnderLoadLosesNothingThatWasAcknowledged) {
     ASSERT_TRUE(box) << id << " was acknowledged and is lost";
     EXPECT_EQ((*box)["status"], "running") << box->dump();
   }
-  for (const auto& row : *http.call("GET", "/v1/sandboxes")) ASSERT_TRUE(http.call("DELETE", "/v1/sandboxes/" + row["id"].get<std::string>()));
+  for (const auto& row : *http.call("GET", "/v1/sandboxes"))
+    ASSERT_TRUE(http.call("DELETE", "/v1/sandboxes/" + row["id"].get<std::string>()));
   for (const auto& id : alive) EXPECT_EQ(processes_of(id), 0);
 }
 
@@ -153,7 +159,8 @@ TEST_F(Faults, ASecondServerOnTheSameFolderRefuses) {
   ASSERT_TRUE(first.healthy());
   const std::string program = std::string(CAGED_BUILD_DIR) + "/bin/caged";
   const fs::path log = data / "second.log";
-  const int status = system((program + " serve --listen 127.0.0.1:0 --data " + data.string() + " > " + log.string() + " 2>&1").c_str());
+  const int status = system(
+      (program + " serve --listen 127.0.0.1:0 --data " + data.string() + " > " + log.string() + " 2>&1").c_str());
   EXPECT_EQ(WEXITSTATUS(status), 1);
   std::ifstream in(log);
   const std::string said{std::istreambuf_iterator<char>(in), {}};
@@ -162,7 +169,10 @@ TEST_F(Faults, ASecondServerOnTheSameFolderRefuses) {
 }
 
 TEST_F(Faults, ADamagedDatabaseIsRefusedByName) {
-  { server first(data); ASSERT_TRUE(first.healthy()); }
+  {
+    server first(data);
+    ASSERT_TRUE(first.healthy());
+  }
   fs::path database;
   for (const auto& entry : fs::recursive_directory_iterator(data))
     if (entry.path().extension() == ".db" || entry.path().extension() == ".sqlite") database = entry.path();
@@ -186,7 +196,10 @@ TEST_F(Faults, AFullDiskIsTypedAndWorksAgainAfterwards) {
     auto http = host.client();
     const std::string id = make(http);
     // What is left of the disk goes to one file of the host's.
-    { std::ofstream fill(small / "fill"); for (int i = 0; i < 30 && fill; ++i) fill << std::string(1 << 20, 'x') << std::flush; }
+    {
+      std::ofstream fill(small / "fill");
+      for (int i = 0; i < 30 && fill; ++i) fill << std::string(1 << 20, 'x') << std::flush;
+    }
     bool refused = false;
     for (int i = 0; i < 200 && !refused; ++i) {
       auto made = http.call("POST", "/v1/account/keys", {{"name", std::string(90, 'k')}});
@@ -219,7 +232,12 @@ TEST_F(Faults, AVanishedOrSlowClientHoldsNothing) {
     (void)stream->next();
   }  // each leaves in the middle
   EXPECT_TRUE(http.call("GET", "/v1/sandboxes/" + id));
-  EXPECT_TRUE(eventually([&] { return http.call("POST", "/v1/sandboxes/" + id + "/exec", {{"command", "pgrep -x yes"}})->value("exit_code", 0) == 1; }, std::chrono::seconds(15)));
+  EXPECT_TRUE(eventually(
+      [&] {
+        return http.call("POST", "/v1/sandboxes/" + id + "/exec", {{"command", "pgrep -x yes"}})
+                   ->value("exit_code", 0) == 1;
+      },
+      std::chrono::seconds(15)));
 }
 
 TEST_F(Faults, ALostBoxIsTypedAndNeverExitZero) {

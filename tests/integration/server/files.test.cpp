@@ -13,7 +13,8 @@ class Files : public ServerTest {
     r.fields = std::move(fields);
     return raw(r);
   }
-  http::client_response put(const std::string& path, std::string bytes, const std::string& type = "application/octet-stream") {
+  http::client_response put(const std::string& path, std::string bytes,
+                            const std::string& type = "application/octet-stream") {
     http::client_request r;
     r.method = "PUT";
     r.target = route("/content?path=" + http::encode_component(path));
@@ -86,10 +87,12 @@ TEST_F(Files, FoldersMovesCopiesLinksModes) {
   call("POST", route("/copy"), {{"from", "/workspace/d"}, {"to", "/workspace/copy"}, {"recursive", true}});
   call("POST", route("/chmod"), {{"path", "/workspace/copy/e/g"}, {"mode", "0700"}});
   call("POST", route("/symlink"), {{"target", "copy/e/g"}, {"path", "/workspace/link"}});
-  EXPECT_EQ(exec(id, "stat -c '%a %F' copy/e/g; cat link; test ! -e d/f && echo moved")["stdout"], "700 regular file\nfmoved\n");
+  EXPECT_EQ(exec(id, "stat -c '%a %F' copy/e/g; cat link; test ! -e d/f && echo moved")["stdout"],
+            "700 regular file\nfmoved\n");
   EXPECT_EQ(call("GET", route("/stat?path=/workspace/link"))["type"], "symlink");
   bool seen = false;
-  for (const auto& row : call("GET", route("?path=/workspace"))) seen |= row["name"] == "copy" && row["type"] == "directory";
+  for (const auto& row : call("GET", route("?path=/workspace")))
+    seen |= row["name"] == "copy" && row["type"] == "directory";
   EXPECT_TRUE(seen);
   EXPECT_FALSE(http.call("DELETE", route("?path=/workspace/copy")));  // not empty, not recursive
   call("DELETE", route("?path=/workspace/copy&recursive=true"));
@@ -116,7 +119,9 @@ TEST_F(Files, LinksLeadNowhereOutsideTheBox) {
 }
 
 TEST_F(Files, GlobAndSearch) {
-  exec(id, "mkdir -p src/deep ignored; echo 'needle here' > src/deep/a.cpp; echo needle > ignored/b.cpp; echo ignored/ > .gitignore; git init -q .");
+  exec(id,
+       "mkdir -p src/deep ignored; echo 'needle here' > src/deep/a.cpp; echo needle > ignored/b.cpp; echo ignored/ > "
+       ".gitignore; git init -q .");
   const json globbed = call("POST", route("/glob"), {{"pattern", "**/*.cpp"}, {"path", "/workspace"}});
   EXPECT_NE(globbed.dump().find("a.cpp"), std::string::npos);
   const json found = call("POST", route("/search"), {{"pattern", "need[l]e"}, {"path", "/workspace"}});

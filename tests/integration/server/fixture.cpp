@@ -36,7 +36,8 @@ static std::string read_text(const fs::path& p) {
 
 server::server(fs::path data, std::string config) : data_(std::move(data)), log_(data_ / "test.log") {
   const std::string program = std::string(CAGED_BUILD_DIR) + "/bin/caged";
-  std::vector<std::string> words{program, "serve", "--listen", "127.0.0.1:0", "--data", data_.string(), "--log-level", "debug"};
+  std::vector<std::string> words{program,  "serve",        "--listen",    "127.0.0.1:0",
+                                 "--data", data_.string(), "--log-level", "debug"};
   if (!config.empty()) {
     const fs::path file = data_ / "config.yaml";
     std::ofstream(file) << config;
@@ -74,7 +75,8 @@ int server::end(int signal) {
   kill(pid_, signal);
   int status = 0;
   const pid_t pid = std::exchange(pid_, -1);
-  const bool ended = eventually([pid, &status] { return waitpid(pid, &status, WNOHANG) == pid; }, std::chrono::seconds(40));
+  const bool ended =
+      eventually([pid, &status] { return waitpid(pid, &status, WNOHANG) == pid; }, std::chrono::seconds(40));
   if (!ended) {
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
@@ -100,7 +102,9 @@ std::string server::key() const {
   return key;
 }
 
-std::string server::address() const { return json::parse(read_text(data_ / "server.json"))["address"].get<std::string>(); }
+std::string server::address() const {
+  return json::parse(read_text(data_ / "server.json"))["address"].get<std::string>();
+}
 
 http::client server::client(std::string key_to_use) const {
   http::client_options o;

@@ -10,7 +10,11 @@ namespace fs = std::filesystem;
 class Lifecycle : public ServerTest {};
 
 TEST_F(Lifecycle, MadeListedShownChangedAndDestroyed) {
-  const std::string id = make({{"name", "one"}, {"metadata", {{"team", "a"}}}, {"env", {{"GREETING", "hello, world=1"}}}, {"timeout", 77}, {"budget", 1.5}});
+  const std::string id = make({{"name", "one"},
+                               {"metadata", {{"team", "a"}}},
+                               {"env", {{"GREETING", "hello, world=1"}}},
+                               {"timeout", 77},
+                               {"budget", 1.5}});
   json box = call("GET", "/v1/sandboxes/" + id);
   EXPECT_EQ(box["name"], "one");
   EXPECT_EQ(box["metadata"]["team"], "a");
@@ -73,7 +77,8 @@ TEST_F(Lifecycle, InitScriptIsDoneWhenCreateReturns) {
   const std::string id = make({{"init_script", "echo made > /workspace/proof; echo said; echo warned >&2"}});
   EXPECT_EQ(exec(id, "cat /workspace/proof")["stdout"], "made\n");
   bool told = false;
-  for (const auto& line : call("GET", "/v1/sandboxes/" + id + "/logs?tail=50")) told |= line.value("stdout", "") == "said\n" && line.value("stderr", "") == "warned\n";
+  for (const auto& line : call("GET", "/v1/sandboxes/" + id + "/logs?tail=50"))
+    told |= line.value("stdout", "") == "said\n" && line.value("stderr", "") == "warned\n";
   EXPECT_TRUE(told);
 }
 
@@ -96,11 +101,17 @@ TEST_F(Lifecycle, ALongSetUpAnswersPendingAndGoesOn) {
 
 TEST_F(Lifecycle, ARepositoryByPathComesWithUncommittedWorkAndChangesAreCounted) {
   const fs::path repo = temporary_folder();
-  ASSERT_EQ(system(("cd " + repo.string() + " && git init -q -b main && echo a > a.txt && mkdir d && echo b > d/b.txt && ln -s a.txt link && git add -A"
-                    " && git -c user.email=t@e -c user.name=t commit -qm one && echo new > new.txt").c_str()), 0);
+  ASSERT_EQ(
+      system(
+          ("cd " + repo.string() +
+           " && git init -q -b main && echo a > a.txt && mkdir d && echo b > d/b.txt && ln -s a.txt link && git add -A"
+           " && git -c user.email=t@e -c user.name=t commit -qm one && echo new > new.txt")
+              .c_str()),
+      0);
   const std::string id = make({{"repo", repo.string()}});
   EXPECT_EQ(exec(id, "cat a.txt d/b.txt new.txt link")["stdout"], "a\nb\nnew\na\n");
-  EXPECT_EQ(call("GET", "/v1/sandboxes/" + id + "/changes")["counts"], (json{{"created", 0}, {"modified", 0}, {"deleted", 0}}));
+  EXPECT_EQ(call("GET", "/v1/sandboxes/" + id + "/changes")["counts"],
+            (json{{"created", 0}, {"modified", 0}, {"deleted", 0}}));
   EXPECT_EQ(exec(id, "echo more >> a.txt; rm d/b.txt; echo x > made.txt; git status --porcelain")["exit_code"], 0);
   const json changes = call("GET", "/v1/sandboxes/" + id + "/changes");
   const auto has = [&changes](const char* kind, const std::string& path) {
@@ -114,7 +125,10 @@ TEST_F(Lifecycle, ARepositoryByPathComesWithUncommittedWorkAndChangesAreCounted)
   const json diff = call("GET", "/v1/sandboxes/" + id + "/git/diff");
   EXPECT_NE(diff["diff"].get<std::string>().find("+more"), std::string::npos);
   // The host's folder is as it was.
-  EXPECT_EQ(system(("cd " + repo.string() + " && test \"$(cat a.txt)\" = a && test -e d/b.txt && test ! -e made.txt").c_str()), 0);
+  EXPECT_EQ(
+      system(
+          ("cd " + repo.string() + " && test \"$(cat a.txt)\" = a && test -e d/b.txt && test ! -e made.txt").c_str()),
+      0);
   fs::remove_all(repo);
 }
 

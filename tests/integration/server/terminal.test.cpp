@@ -15,8 +15,10 @@ class Terminal : public ServerTest {
       auto got = ws.read(std::chrono::seconds(5));
       if (!got || !*got) break;
       const json message = json::parse((*got)->data);
-      if (message["type"] == "output") out += message["data"].get<std::string>();
-      else others.push_back(message);
+      if (message["type"] == "output")
+        out += message["data"].get<std::string>();
+      else
+        others.push_back(message);
     }
     EXPECT_NE(out.find(wanted), std::string::npos) << out;
     return out;

@@ -2,12 +2,12 @@
 #include "support.hpp"
 
 #include <fcntl.h>
-#include <fstream>
 #include <grp.h>
 #include <netinet/in.h>
-#include <sstream>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <fstream>
+#include <sstream>
 
 namespace caged::vmm::jail::testing {
 namespace {
@@ -21,8 +21,8 @@ std::string slurp(const std::filesystem::path& path) {
 std::string host_state() {
   char name[256] = {};
   ::gethostname(name, sizeof name);
-  return std::string(name) + slurp("/proc/sys/kernel/core_pattern") + slurp("/proc/sys/vm/overcommit_memory") + slurp("/proc/sys/net/ipv4/ip_forward") +
-         slurp("/proc/self/mountinfo");
+  return std::string(name) + slurp("/proc/sys/kernel/core_pattern") + slurp("/proc/sys/vm/overcommit_memory") +
+         slurp("/proc/sys/net/ipv4/ip_forward") + slurp("/proc/self/mountinfo");
 }
 
 class jail_attacks : public shared_jail {};
@@ -46,7 +46,9 @@ TEST_F(jail_attacks, all_fail_and_the_host_is_unchanged) {
   sockaddr_un un{};
   un.sun_family = AF_UNIX;
   abstract.copy(un.sun_path + 1, 90);
-  ASSERT_EQ(::bind(local, reinterpret_cast<sockaddr*>(&un), static_cast<socklen_t>(sizeof un.sun_family + 1 + abstract.size())), 0);
+  ASSERT_EQ(::bind(local, reinterpret_cast<sockaddr*>(&un),
+                   static_cast<socklen_t>(sizeof un.sun_family + 1 + abstract.size())),
+            0);
   ASSERT_EQ(::listen(local, 4), 0);
   const std::string before = host_state();
   const std::string agent_before = slurp(std::string(CAGED_BUILD_DIR) + "/tests/caged-stand-in-agent");
@@ -63,7 +65,10 @@ TEST_F(jail_attacks, all_fail_and_the_host_is_unchanged) {
     ASSERT_EQ(::stat(workspace.c_str(), &st), 0);
     ASSERT_EQ(::chown((workspace / "setid").c_str(), st.st_uid, st.st_gid), 0);
   }
-  auto r = run_in(*host_, *jail_, "attack", "/workspace/attacks " + canary.string() + " " + std::to_string(bystander.pid()) + " " + std::to_string(ntohs(at.sin_port)) + " " + abstract + " CAGED_ATTACK_SECRET 2>&1", std::chrono::seconds(50));
+  auto r = run_in(*host_, *jail_, "attack",
+                  "/workspace/attacks " + canary.string() + " " + std::to_string(bystander.pid()) + " " +
+                      std::to_string(ntohs(at.sin_port)) + " " + abstract + " CAGED_ATTACK_SECRET 2>&1",
+                  std::chrono::seconds(50));
   ASSERT_TRUE(r) << describe(r.error());
   std::istringstream lines(r->output);
   std::size_t seen = 0;
@@ -90,7 +95,8 @@ TEST_F(jail_attacks, all_fail_and_the_host_is_unchanged) {
 }
 
 TEST(jail_attacks_ordinary_user, all_fail_there_too) {
-  if (::geteuid() != 0) GTEST_SKIP() << "NOT RUN: only root can become an ordinary user; the other test runs as one already";
+  if (::geteuid() != 0)
+    GTEST_SKIP() << "NOT RUN: only root can become an ordinary user; the other test runs as one already";
   EXPECT_EQ(run_as_ordinary_user("jail_attacks.*"), "");
 }
 

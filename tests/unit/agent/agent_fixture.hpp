@@ -58,8 +58,10 @@ inline asio::awaitable<output> read_all(std::shared_ptr<agent_process> p) {
       co_return o;
     }
     if (!*item) co_return o;
-    if ((*item)->what == process_item::kind::exit) o.exit = (*item)->exit;
-    else ((*item)->what == process_item::kind::err ? o.err : o.out) += (*item)->data;
+    if ((*item)->what == process_item::kind::exit)
+      o.exit = (*item)->exit;
+    else
+      ((*item)->what == process_item::kind::err ? o.err : o.out) += (*item)->data;
   }
 }
 
@@ -79,7 +81,8 @@ class agent_fixture : public ::testing::Test {
   }
 
   void launch(std::vector<std::string> more) {
-    std::vector<std::string> args{CAGED_AGENT_PROGRAM, "--listen-fd", "{fd}", "--workspace", folder_ + "/ws", "--log-level", "error"};
+    std::vector<std::string> args{CAGED_AGENT_PROGRAM, "--listen-fd", "{fd}", "--workspace",
+                                  folder_ + "/ws",     "--log-level", "error"};
     args.insert(args.end(), more.begin(), more.end());
     agent_ = start_program(args, listener_);
   }

@@ -85,7 +85,8 @@ TEST_F(agent_exec, runs_in_the_workspace_or_the_folder_asked_for) {
 
 TEST_F(agent_exec, becomes_another_user) {
   if (::getuid() != 0) GTEST_SKIP() << "NOT RUN: changing users needs root";
-  EXPECT_EQ("65534:65534 /nonexistent\n", exec({{"command", "echo $(id -u):$(id -g) $HOME"}, {"user", "nobody"}, {"cwd", "/"}}).out);
+  EXPECT_EQ("65534:65534 /nonexistent\n",
+            exec({{"command", "echo $(id -u):$(id -g) $HOME"}, {"user", "nobody"}, {"cwd", "/"}}).out);
   EXPECT_EQ("1234:77\n", exec({{"command", "echo $(id -u):$(id -g)"}, {"user", "1234:77"}, {"cwd", "/"}}).out);
 }
 
@@ -96,7 +97,7 @@ TEST_F(agent_exec, inherits_no_descriptor_and_hides_its_socket) {
 asio::awaitable<int> feed(std::shared_ptr<agent_process> p, std::string data) {
   auto written = co_await p->write_stdin(std::move(data));
   auto closed = co_await p->close_stdin();
-  co_return written && closed ? 0 : 1;
+  co_return written&& closed ? 0 : 1;
 }
 
 TEST_F(agent_exec, sends_stdin_with_all_byte_values_and_closes_it) {

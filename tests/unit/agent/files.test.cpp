@@ -102,7 +102,8 @@ TEST_F(agent_files, a_big_binary_round_trips_byte_equal) {
   const content c = read({{"path", "deep/er/big.bin"}});
   EXPECT_EQ(all.size(), c.head.at("size").get<std::size_t>());
   EXPECT_TRUE(c.bytes == all);
-  EXPECT_EQ(all.substr(1000003, 70001), read({{"path", "deep/er/big.bin"}, {"offset", 1000003}, {"length", 70001}}).bytes);
+  EXPECT_EQ(all.substr(1000003, 70001),
+            read({{"path", "deep/er/big.bin"}, {"offset", 1000003}, {"length", 70001}}).bytes);
   EXPECT_EQ("", read({{"path", "deep/er/big.bin"}, {"offset", 1 << 30}}).bytes);
 }
 
@@ -171,7 +172,8 @@ TEST_F(agent_files, removes_trees_but_never_follows_links_or_takes_roots) {
   EXPECT_EQ("protected_path", ask("file.remove", {{"path", "/"}}).error().reason);
   EXPECT_EQ("protected_path", ask("file.remove", {{"path", "."}}).error().reason);
   EXPECT_EQ("protected_path", ask("file.remove", {{"path", ws("")}}).error().reason);
-  EXPECT_EQ("protected_path", ask("file.remove", {{"path", folder_ + "/../" + folder_.substr(5) + "/ws"}}).error().reason);
+  EXPECT_EQ("protected_path",
+            ask("file.remove", {{"path", folder_ + "/../" + folder_.substr(5) + "/ws"}}).error().reason);
   EXPECT_FALSE(ask("file.remove", {{"path", ""}}));
   EXPECT_FALSE(ask("file.remove", {{"path", "tree/.."}}));
   EXPECT_EQ("directory_not_empty", ask("file.remove", {{"path", "tree"}, {"recursive", false}}).error().reason);
@@ -203,7 +205,8 @@ TEST_F(agent_files, makes_moves_copies_and_changes_modes) {
   EXPECT_TRUE(ask("file.copy", {{"from", "m"}, {"to", "m/self"}}));
   EXPECT_FALSE(std::filesystem::exists(ws("m/self/self")));
   host_write("target", "t");
-  EXPECT_EQ("already_exists", ask("file.move", {{"from", "copy/f"}, {"to", "target"}, {"overwrite", false}}).error().reason);
+  EXPECT_EQ("already_exists",
+            ask("file.move", {{"from", "copy/f"}, {"to", "target"}, {"overwrite", false}}).error().reason);
   ASSERT_TRUE(ask("file.move", {{"from", "copy/f"}, {"to", "new/place/f"}, {"create_parents", true}}));
   EXPECT_EQ("data", host_read("new/place/f"));
   EXPECT_EQ("protected_path", ask("file.move", {{"from", ws("")}, {"to", "/tmp/caged-moved"}}).error().reason);

@@ -39,7 +39,8 @@ TEST_F(agent_pty, refuses_impossible_sizes) {
 }
 
 TEST_F(agent_pty, is_a_controlling_terminal_of_the_size_asked_for) {
-  const auto p = start({{"command", "tty; stty size; read x; stty size; echo $TERM; exit 9"}, {"cols", 101}, {"rows", 37}}, "pty.start");
+  const auto p = start(
+      {{"command", "tty; stty size; read x; stty size; echo $TERM; exit 9"}, {"cols", 101}, {"rows", 37}}, "pty.start");
   EXPECT_NE(std::string::npos, run(until(p, "37 101")).find("/dev/pts/"));
   EXPECT_TRUE(run(resized(p, 90, 40)));
   EXPECT_TRUE(type(p, "\n"));
@@ -103,7 +104,8 @@ TEST_F(agent_pty, the_agent_is_small) {
   context_.run_for(1500ms);
   const int resident = kilobytes(agent_, "VmRSS:"), own = kilobytes(agent_, "RssAnon:");
   std::cout << "caged-agent: " << size << " bytes, " << resident << " KiB resident, " << own << " KiB its own\n";
-  if (std::string(CAGED_BUILD_DIR).find("san") != std::string::npos) GTEST_SKIP() << "NOT RUN: sanitized builds are bigger";
+  if (std::string(CAGED_BUILD_DIR).find("san") != std::string::npos)
+    GTEST_SKIP() << "NOT RUN: sanitized builds are bigger";
   EXPECT_LE(size, 2u << 20);
   EXPECT_GT(resident, 0);
   EXPECT_LE(resident, 1536);
@@ -118,7 +120,8 @@ TEST_F(agent_pty, tells_ports_that_open_and_close) {
   const std::string port = std::to_string(acceptor.local_endpoint().port());
   bool listed = false;
   const auto answer = ask("ports.list");
-  for (const json& row : answer->at("ports")) listed = listed || (row.at("port").dump() == port && row.at("address") == "127.0.0.1");
+  for (const json& row : answer->at("ports"))
+    listed = listed || (row.at("port").dump() == port && row.at("address") == "127.0.0.1");
   EXPECT_TRUE(listed);
   const auto wait_for = [&](const std::string& key) {
     for (int i = 0; i < 50 && seen.count(key) == 0; ++i) {

@@ -13,8 +13,10 @@ class agent_standalone : public ::testing::Test {
     folder_ = ::mkdtemp(name);
     std::filesystem::create_directory(folder_ + "/ws");
     socket_ = folder_ + "/run/agent.sock";
-    agent_ = start_program({CAGED_AGENT_PROGRAM, "--workspace=" + folder_ + "/ws", "--socket", socket_, "--heartbeat-interval", "100ms",
-                            "--metrics-interval=150ms", "--log-level", "error", "--watch-debounce", "50ms"}, -1);
+    agent_ = start_program(
+        {CAGED_AGENT_PROGRAM, "--workspace=" + folder_ + "/ws", "--socket", socket_, "--heartbeat-interval", "100ms",
+         "--metrics-interval=150ms", "--log-level", "error", "--watch-debounce", "50ms"},
+        -1);
     ASSERT_TRUE(eventually([&] { return std::filesystem::exists(socket_); }));
     connection_ = connect();
   }
@@ -31,7 +33,8 @@ class agent_standalone : public ::testing::Test {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::snprintf(address.sun_path, sizeof address.sun_path, "%s", socket_.c_str());
-    for (int i = 0; i < 100 && ::connect(s, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0; ++i) ::usleep(10000);
+    for (int i = 0; i < 100 && ::connect(s, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0; ++i)
+      ::usleep(10000);
     return s;
   }
   void say(const std::string& line) { ASSERT_GT(::write(connection_, (line + "\n").data(), line.size() + 1), 0); }
@@ -90,7 +93,8 @@ TEST_F(agent_standalone, pushes_heartbeat_and_true_metrics) {
   ::waitpid(burner, nullptr, 0);
   EXPECT_GT(busiest, 10.0) << m.dump();
   int running = 0;
-  for (const auto& e : std::filesystem::directory_iterator("/proc")) running += std::isdigit(e.path().filename().string()[0]) != 0;
+  for (const auto& e : std::filesystem::directory_iterator("/proc"))
+    running += std::isdigit(e.path().filename().string()[0]) != 0;
   EXPECT_NEAR(running, m.at("num_processes").get<int>(), 40);
   EXPECT_GT(m.at("memory_total_mb").get<int>(), 0);
   EXPECT_GT(m.at("disk_total_mb").get<int>(), 0);

@@ -53,7 +53,8 @@ class Archive : public ::testing::Test {
   }
 
   // One tar header by hand, as an attacker would write it.
-  static std::string entry(const std::string& name, char type, const std::string& link, const std::string& body, unsigned mode) {
+  static std::string entry(const std::string& name, char type, const std::string& link, const std::string& body,
+                           unsigned mode) {
     char header[512] = {};
     std::snprintf(header, 100, "%s", name.c_str());
     std::snprintf(header + 100, 8, "%07o", mode);
@@ -63,7 +64,10 @@ class Archive : public ::testing::Test {
     std::snprintf(header + 136, 12, "%011o", 0U);
     header[156] = type;
     std::snprintf(header + 157, 100, "%s", link.c_str());
-    std::memcpy(header + 257, "ustar\0" "00", 8);
+    std::memcpy(header + 257,
+                "ustar\0"
+                "00",
+                8);
     std::memset(header + 148, ' ', 8);
     unsigned sum = 0;
     for (const char c : header) sum += static_cast<unsigned char>(c);
@@ -93,7 +97,8 @@ TEST_F(Archive, LinksLeadNowhere) {
   EXPECT_FALSE(unpack_bytes(entry("h", '1', "../secret", "", 0644) + end()).has_value());
   EXPECT_FALSE(unpack_bytes(entry("h2", '1', "/etc/passwd", "", 0644) + end()).has_value());
   // Over a symbolic link the file replaces the link, not what it points at.
-  EXPECT_TRUE(unpack_bytes(entry("s", '2', "../secret", "", 0777) + entry("s", '0', "", "new", 0644) + end()).has_value());
+  EXPECT_TRUE(
+      unpack_bytes(entry("s", '2', "../secret", "", 0777) + entry("s", '0', "", "new", 0644) + end()).has_value());
   EXPECT_EQ(read(root_ / "secret"), "secret");
 }
 
@@ -113,7 +118,8 @@ TEST_F(Archive, BrokenStreamsAreErrors) {
   EXPECT_FALSE(unpack_bytes(std::string(2000, 'x')).has_value());
   const std::string whole = entry("a", '0', "", std::string(5000, 'x'), 0644) + end();
   EXPECT_FALSE(unpack_bytes(whole.substr(0, 2000)).has_value());
-  const auto failing = unpack([]() -> result<std::string> { return fail(errc::unavailable, "gone", "gone"); }, root_ / "out", ".");
+  const auto failing =
+      unpack([]() -> result<std::string> { return fail(errc::unavailable, "gone", "gone"); }, root_ / "out", ".");
   ASSERT_FALSE(failing.has_value());
   EXPECT_EQ(failing.error().reason, "gone");
 }

@@ -1,10 +1,10 @@
 #include <core/cli/arguments.hpp>
 
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <core/cli/commands.hpp>
 #include <core/cli/connect.hpp>
 #include <core/cli/exec_session.hpp>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 
 namespace caged::cli {
 namespace {
@@ -57,8 +57,11 @@ TEST(Arguments, WrongValuesNameTheFlag) {
 }
 
 TEST(Arguments, EnvIsNeverSplitAndNeverEatsTheNextWord) {
-  const json body = flags({"--env", "A=1,2", "--env", "B=x=y,z", "--env", "MINE", "-e", "D=[p,q]", "--env", "E=", "box"}).body;
-  EXPECT_EQ(body, json::parse(R"({"env": {"A": "1,2", "B": "x=y,z", "MINE": "a,b=c", "D": "[p,q]", "E": ""}, "positional": "box"})"));
+  const json body =
+      flags({"--env", "A=1,2", "--env", "B=x=y,z", "--env", "MINE", "-e", "D=[p,q]", "--env", "E=", "box"}).body;
+  EXPECT_EQ(body,
+            json::parse(
+                R"({"env": {"A": "1,2", "B": "x=y,z", "MINE": "a,b=c", "D": "[p,q]", "E": ""}, "positional": "box"})"));
 }
 
 TEST(Arguments, ListsSplitAtCommasAndRepeat) {
@@ -68,10 +71,24 @@ TEST(Arguments, ListsSplitAtCommasAndRepeat) {
 }
 
 TEST(Arguments, EveryFlagReachesTheBody) {
-  EXPECT_EQ(flags({"--name", "n", "--template", "host", "--cpus", "0.5", "--memory", "2G", "--disk", "10", "--network", "full",
-                   "--repo", "https://example.org/p", "--repo-token", "t", "--repo-branch", "b", "--repo-commit", "c",
-                   "--repo-subdir", "s", "--init-script", "make", "--budget", "2.5", "--timeout", "15m", "--agents", "a",
-                   "--secrets", "S", "--policies", "p", "--backend", "jail"})
+  EXPECT_EQ(flags({"--name",        "n",
+                   "--template",    "host",
+                   "--cpus",        "0.5",
+                   "--memory",      "2G",
+                   "--disk",        "10",
+                   "--network",     "full",
+                   "--repo",        "https://example.org/p",
+                   "--repo-token",  "t",
+                   "--repo-branch", "b",
+                   "--repo-commit", "c",
+                   "--repo-subdir", "s",
+                   "--init-script", "make",
+                   "--budget",      "2.5",
+                   "--timeout",     "15m",
+                   "--agents",      "a",
+                   "--secrets",     "S",
+                   "--policies",    "p",
+                   "--backend",     "jail"})
                 .body,
             json::parse(R"({"name": "n", "template": "host", "cpus": 0.5, "memory_mb": 2048, "disk_gb": 10,
               "network_mode": "full", "repo": "https://example.org/p", "repo_token": "t", "repo_branch": "b",
@@ -175,7 +192,8 @@ TEST(CommandLine, BadUsageIsTwoOrOneHundredTwentyFive) {
 
 TEST(CommandLine, ServeHandsOverItsFlags) {
   std::optional<serve_options> seen;
-  const char* words[] = {"caged", "serve", "--listen", "127.0.0.1:0", "--data", "/d/../e", "--log-level", "debug", "--plugin-dir", "/p"};
+  const char* words[] = {"caged",   "serve",       "--listen", "127.0.0.1:0",  "--data",
+                         "/d/../e", "--log-level", "debug",    "--plugin-dir", "/p"};
   std::vector<char*> argv;
   for (const char* w : words) argv.push_back(const_cast<char*>(w));
   const int code = run(static_cast<int>(argv.size()), argv.data(), [&seen](const serve_options& o) {
@@ -203,7 +221,8 @@ TEST(CommandLine, CompletionKnowsEveryCommand) {
   for (const char* shell : {"bash", "zsh", "fish"}) {
     const auto script = completion_script(root, shell);
     ASSERT_TRUE(script.has_value());
-    for (const char* word : {"connect", "keys", "revoke", "summary-json", "sandboxes"}) EXPECT_THAT(*script, HasSubstr(word));
+    for (const char* word : {"connect", "keys", "revoke", "summary-json", "sandboxes"})
+      EXPECT_THAT(*script, HasSubstr(word));
   }
   EXPECT_EQ(completion_script(root, "tcsh").error().reason, "unknown_shell");
 }

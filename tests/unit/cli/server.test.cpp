@@ -61,7 +61,8 @@ TEST_F(FindServer, ADeadServersRecordIsNoServer) {
   ::waitpid(child, nullptr, 0);
   write("data/server.json", json({{"pid", child}, {"address", "127.0.0.1:1"}}).dump());
   EXPECT_EQ(find().error().reason, "no_local_server");
-  for (const char* text : {"", "{", "[]", "{\"pid\": 1}", "{\"pid\": \"x\", \"address\": 3}", "{\"pid\": -1, \"address\": \"a:1\"}"}) {
+  for (const char* text :
+       {"", "{", "[]", "{\"pid\": 1}", "{\"pid\": \"x\", \"address\": 3}", "{\"pid\": -1, \"address\": \"a:1\"}"}) {
     write("data/server.json", text);
     EXPECT_EQ(find().error().reason, "no_local_server") << text;
   }
@@ -115,7 +116,8 @@ TEST_F(FindServer, AKeyIsNeverSentToAnotherServer) {
 }
 
 TEST_F(FindServer, AServerThatDoesNotStartIsTold) {
-  const auto failed = start_server("/bin/false", root_ / "fresh/data", [](std::string_view) -> std::optional<std::string> { return std::nullopt; });
+  const auto failed = start_server("/bin/false", root_ / "fresh/data",
+                                   [](std::string_view) -> std::optional<std::string> { return std::nullopt; });
   ASSERT_FALSE(failed.has_value());
   EXPECT_EQ(failed.error().reason, "server_start_failed");
   EXPECT_THAT(failed.error().action, HasSubstr("server.log"));

@@ -11,7 +11,8 @@ using testing::with;
 
 TEST(ClientConfig, RefusesUnknownKeysAndWrongTypes) {
   EXPECT_THAT(parse_client_config("api_ulr: x\n", "c.yaml").error().message, HasSubstr("did you mean 'api_url'"));
-  EXPECT_THAT(parse_client_config("default_cpus: many\n", "c.yaml").error().message, HasSubstr("c.yaml:1: default_cpus"));
+  EXPECT_THAT(parse_client_config("default_cpus: many\n", "c.yaml").error().message,
+              HasSubstr("c.yaml:1: default_cpus"));
   EXPECT_THAT(parse_client_config("default_network: open\n", "c").error().message, HasSubstr("open"));
   EXPECT_FALSE(parse_client_config("[1]", "c").has_value());
 }
@@ -57,7 +58,8 @@ TEST(ClientConfig, TheFolder) {
 }
 
 TEST(ClientConfig, VariablesAreTheWeakestDefaults) {
-  auto defaults = environment_defaults(with({{"CAGED_CPUS", "3"}, {"CAGED_MEMORY", "2G"}, {"CAGED_NETWORK", "none"}, {"CAGED_DISK", ""}}));
+  auto defaults = environment_defaults(
+      with({{"CAGED_CPUS", "3"}, {"CAGED_MEMORY", "2G"}, {"CAGED_NETWORK", "none"}, {"CAGED_DISK", ""}}));
   ASSERT_TRUE(defaults.has_value());
   EXPECT_EQ(defaults->body(), json::parse(R"({"cpus": 3, "memory_mb": 2048, "network_mode": "none"})"));
   EXPECT_THAT(environment_defaults(with({{"CAGED_CPUS", "x"}})).error().message, HasSubstr("CAGED_CPUS"));

@@ -1,10 +1,10 @@
 // Helpers of the configuration tests.
 #pragma once
 
-#include <core/config/environment.hpp>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
+#include <core/config/environment.hpp>
 
 #include <filesystem>
 #include <fstream>

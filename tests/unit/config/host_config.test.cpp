@@ -25,18 +25,23 @@ TEST(HostConfig, UnknownKeysNameLineAndNearMiss) {
 }
 
 TEST(HostConfig, WrongValuesNameTheirPlace) {
-  const std::pair<const char*, const char*> cases[] = {
-      {"listen: 8080\n", "/listen"},          {"listen: localhost\n", "/listen"},
-      {"listen: 1.2.3.4:99999\n", "/listen"}, {"listen: '::1:80'\n", "/listen"},
-      {"listen: '1.2.3.4:'\n", "/listen"},    {"data: relative\n", "/data"},
-      {"data: ''\n", "/data"},                {"log_level: loud\n", "/log_level"},
-      {"plugin_dirs: /x\n", "/plugin_dirs"},  {"plugin_dirs: [x]\n", "/plugin_dirs/0"},
-      {"drain_time: soon\n", "/drain_time"},  {"limits: {sandboxes: 0}\n", "/limits/sandboxes"},
-      {"limits: {cpus: {min: 4, max: 2}}\n", "/limits/cpus"},
-      {"limits: {cpus: {max: 2, default: 4}}\n", "/limits/cpus"},
-      {"plugins: {vmm: {jail: true}}\n", "/plugins/vmm/jail"},
-      {"plugins: {vmm: {../x: {}}}\n", "/plugins/vmm"},
-      {"accept_missing: [1]\n", "/accept_missing/0"}};
+  const std::pair<const char*, const char*> cases[] = {{"listen: 8080\n", "/listen"},
+                                                       {"listen: localhost\n", "/listen"},
+                                                       {"listen: 1.2.3.4:99999\n", "/listen"},
+                                                       {"listen: '::1:80'\n", "/listen"},
+                                                       {"listen: '1.2.3.4:'\n", "/listen"},
+                                                       {"data: relative\n", "/data"},
+                                                       {"data: ''\n", "/data"},
+                                                       {"log_level: loud\n", "/log_level"},
+                                                       {"plugin_dirs: /x\n", "/plugin_dirs"},
+                                                       {"plugin_dirs: [x]\n", "/plugin_dirs/0"},
+                                                       {"drain_time: soon\n", "/drain_time"},
+                                                       {"limits: {sandboxes: 0}\n", "/limits/sandboxes"},
+                                                       {"limits: {cpus: {min: 4, max: 2}}\n", "/limits/cpus"},
+                                                       {"limits: {cpus: {max: 2, default: 4}}\n", "/limits/cpus"},
+                                                       {"plugins: {vmm: {jail: true}}\n", "/plugins/vmm/jail"},
+                                                       {"plugins: {vmm: {../x: {}}}\n", "/plugins/vmm"},
+                                                       {"accept_missing: [1]\n", "/accept_missing/0"}};
   for (const auto& [text, place] : cases) {
     const error e = refused(text);
     EXPECT_EQ(e.reason, "invalid_config") << text;

@@ -6,14 +6,15 @@ namespace caged::config {
 namespace {
 
 TEST(Units, RefusesDurationsThatAreNone) {
-  for (const char* text : {"", " ", "x", "-1", "-5m", "5 m", "1h30", "m", "1.2.3s", "1e3", "inf", "nan", "250ms", "0.5s",
-                           "99999999999999999999", "5m-1s", "11y", "100000d"}) {
+  for (const char* text : {"", " ", "x", "-1", "-5m", "5 m", "1h30", "m", "1.2.3s", "1e3", "inf", "nan", "250ms",
+                           "0.5s", "99999999999999999999", "5m-1s", "11y", "100000d"}) {
     EXPECT_FALSE(parse_duration(text).has_value()) << "'" << text << "'";
   }
 }
 
 TEST(Units, ReadsDurations) {
-  const std::pair<const char*, int> cases[] = {{"0", 0}, {"900", 900}, {"15m", 900}, {"1h30m", 5400}, {"2d", 172800}, {"1.5h", 5400}};
+  const std::pair<const char*, int> cases[] = {{"0", 0},        {"900", 900},   {"15m", 900},
+                                               {"1h30m", 5400}, {"2d", 172800}, {"1.5h", 5400}};
   for (const auto& [text, seconds] : cases) {
     const auto parsed = parse_duration(text);
     ASSERT_TRUE(parsed.has_value()) << text;

@@ -34,8 +34,10 @@ asio::awaitable<void> swallow(std::shared_ptr<exchange> ex) {
 asio::awaitable<void> small_body(std::shared_ptr<exchange> ex) {
   auto body = co_await ex->read_body(10);
   response r;
-  if (body.has_error()) r = problem_response(body.error());
-  else r.body = *body;
+  if (body.has_error())
+    r = problem_response(body.error());
+  else
+    r.body = *body;
   co_await ex->respond(std::move(r));
 }
 
@@ -128,8 +130,10 @@ TEST_F(body_test, continue_is_said_only_when_the_body_is_wanted) {
 
 TEST_F(body_test, an_unread_body_does_not_become_the_next_request) {
   raw_socket s(port_);
-  s.send("POST /ignore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 39\r\n\r\nGET /evil HTTP/1.1\r\nHost: localhost\r\n\r\n"
-         "POST /small HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
+  s.send(
+      "POST /ignore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 39\r\n\r\nGET /evil HTTP/1.1\r\nHost: "
+      "localhost\r\n\r\n"
+      "POST /small HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi");
   const auto answers = s.read_all();
   EXPECT_NE(answers.find("ignored"), std::string::npos);
   EXPECT_TRUE(answers.ends_with("hi")) << answers;

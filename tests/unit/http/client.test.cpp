@@ -56,7 +56,8 @@ result<client_response> ask(const std::string& answer) {
 }
 
 TEST(client_test, bad_urls_are_named) {
-  for (const char* url : {"", "localhost:8080", "ftp://x", "http://", "http://a b", "unix://relative", "http://x?y", "http://x:99999999"}) {
+  for (const char* url : {"", "localhost:8080", "ftp://x", "http://", "http://a b", "unix://relative", "http://x?y",
+                          "http://x:99999999"}) {
     client_options options;
     options.base_url = url;
     const auto made = client::make(std::move(options));
@@ -94,7 +95,8 @@ TEST(client_test, interim_answers_and_bodies_until_close_are_understood) {
 }
 
 TEST(client_test, problems_come_back_as_errors) {
-  const std::string body = R"({"status":409,"detail":"d","reason":{"code":"c","message":"m","action":"a","path":"/p"}})";
+  const std::string body =
+      R"({"status":409,"detail":"d","reason":{"code":"c","message":"m","action":"a","path":"/p"}})";
   const auto got = ask("HTTP/1.1 409 Conflict\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
   const auto document = got.value().document();
   ASSERT_TRUE(document.has_error());
@@ -139,8 +141,9 @@ TEST(client_test, silence_and_cancellation_end_a_call) {
 }
 
 TEST(client_test, events_are_read_as_the_standard_says) {
-  canned_server server("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
-                       ": comment\n\nretry: 5\n\nid: 7\nevent: exit\ndata: {\"a\":\ndata: 1}\n\ndata:x\r\n\r\nid\ndata: y\n\ndata: cut");
+  canned_server server(
+      "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\r\n"
+      ": comment\n\nretry: 5\n\nid: 7\nevent: exit\ndata: {\"a\":\ndata: 1}\n\ndata:x\r\n\r\nid\ndata: y\n\ndata: cut");
   auto c = connect_to(server.url());
   client_request r;
   r.target = "/";

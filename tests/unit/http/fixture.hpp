@@ -111,7 +111,8 @@ class raw_socket {
     const auto deadline = std::chrono::steady_clock::now() + longest;
     std::string text;
     while (until.empty() || text.find(until) == std::string::npos) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
       pollfd one{fd_, POLLIN, 0};
       if (left <= 0 || poll(&one, 1, static_cast<int>(left)) <= 0) {
         timed_out_ = true;

@@ -14,8 +14,10 @@ asio::awaitable<void> echo(std::shared_ptr<exchange> ex) {
 asio::awaitable<void> read_then_answer(std::shared_ptr<exchange> ex) {
   auto body = co_await ex->read_body(1000);
   response r;
-  if (body.has_error()) r = problem_response(body.error());
-  else r.body = "[" + *body + "]";
+  if (body.has_error())
+    r = problem_response(body.error());
+  else
+    r.body = "[" + *body + "]";
   co_await ex->respond(std::move(r));
 }
 
@@ -45,10 +47,11 @@ class front_test : public front_fixture {
 };
 
 TEST_F(front_test, malformed_requests_get_a_problem_and_the_connection_is_closed) {
-  for (const char* request : {"GET / HTTP/1.1\nHost: localhost\n\n", "GET / HTTP/1.1\r\n\r\n",
-                              "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-                              "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-                              "GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n", "\x16\x03\x01\x02\n"}) {
+  for (const char* request :
+       {"GET / HTTP/1.1\nHost: localhost\n\n", "GET / HTTP/1.1\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\n\r\n", "\x16\x03\x01\x02\n"}) {
     const auto answer = exchange_text(request);
     EXPECT_TRUE(answer.starts_with("HTTP/1.1 400 Bad Request\r\n")) << answer;
     EXPECT_NE(answer.find("application/problem+json"), std::string::npos);
@@ -149,7 +152,8 @@ TEST_F(front_test, http_1_0_is_answered_and_closed) {
 
 TEST_F(front_test, a_handler_that_forgets_or_throws_is_a_500_without_secrets) {
   for (const char* path : {"/forgets", "/throws"}) {
-    const auto answer = exchange_text("GET " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    const auto answer =
+        exchange_text("GET " + std::string(path) + " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     EXPECT_TRUE(answer.starts_with("HTTP/1.1 500 ")) << answer;
     EXPECT_EQ(answer.find("secret"), std::string::npos);
   }

@@ -29,7 +29,9 @@ TEST(head, refuses_what_lets_requests_be_smuggled) {
   EXPECT_EQ(status_of(with("Content-Length: 99999999999999999999\r\n")), 400);
   EXPECT_EQ(status_of(with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n")), 400);
   EXPECT_EQ(status_of(with("Transfer-Encoding: gzip, chunked\r\n")), 501);
-  EXPECT_EQ(status_of(with("Transfer-Encoding: \x0b" "chunked\r\n")), 400);
+  EXPECT_EQ(status_of(with("Transfer-Encoding: \x0b"
+                           "chunked\r\n")),
+            400);
   EXPECT_EQ(status_of(with("Transfer-Encoding : chunked\r\n")), 400);
   EXPECT_EQ(status_of(with("X: a\r\n b\r\n")), 400);
   EXPECT_EQ(status_of(with("X: a\n")), 400);
@@ -41,15 +43,26 @@ TEST(head, refuses_what_lets_requests_be_smuggled) {
 }
 
 TEST(head, refuses_malformed_first_lines_and_hosts) {
-  for (const char* text : {"\r\n\r\n", "GET\r\n\r\n", "GET /\r\n\r\n", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
-                           "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "G@T / HTTP/1.1\r\nHost: a\r\n\r\n",
-                           "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
-                           "GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n", "GET /%4 HTTP/1.1\r\nHost: a\r\n\r\n",
-                           "GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n", "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n",
-                           "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-                           "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a:x\r\n\r\n",
-                           "GET / HTTP/1.1\r\nHost:\r\n\r\n", "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
-                           "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n"})
+  for (const char* text : {"\r\n\r\n",
+                           "GET\r\n\r\n",
+                           "GET /\r\n\r\n",
+                           "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+                           "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "G@T / HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "GET /a b HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "GET a HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "GET /%4 HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "GET /%00 HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "GET /#x HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "GET / HTTP/1.1\r\n\r\n",
+                           "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+                           "GET / HTTP/1.1\r\nHost: a@b\r\n\r\n",
+                           "GET / HTTP/1.1\r\nHost: a:x\r\n\r\n",
+                           "GET / HTTP/1.1\r\nHost:\r\n\r\n",
+                           "GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n",
+                           "GET / HTTP/1.1\r\nHost: [::1\r\n\r\n",
+                           "GET / HTTP/1.1\r\nHost: a, b\r\n\r\n"})
     EXPECT_EQ(status_of(text), 400) << text;
   EXPECT_EQ(status_of("PRI * HTTP/2.0\r\n\r\n"), 505);
   EXPECT_EQ(status_of(with("Expect: cookies\r\n")), 417);
@@ -59,13 +72,15 @@ TEST(head, refuses_malformed_first_lines_and_hosts) {
 }
 
 TEST(head, reads_a_request) {
-  const auto parsed = parse_head("PUT /v1/a%2Fb/c?path=%2Fx+y&flag&e=%3D HTTP/1.1\r\nHOST: Example.ORG.:80\r\nX-Two:  b\t\r\n"
-                                 "Content-Length: 12\r\nExpect: 100-Continue\r\nConnection: Close\r\n\r\n");
+  const auto parsed = parse_head(
+      "PUT /v1/a%2Fb/c?path=%2Fx+y&flag&e=%3D HTTP/1.1\r\nHOST: Example.ORG.:80\r\nX-Two:  b\t\r\n"
+      "Content-Length: 12\r\nExpect: 100-Continue\r\nConnection: Close\r\n\r\n");
   const auto& head = std::get<parsed_head>(parsed);
   EXPECT_EQ(head.head.method, "PUT");
   EXPECT_EQ(head.head.path, "/v1/a%2Fb/c");
   EXPECT_EQ(head.head.segments, (std::vector<std::string>{"v1", "a/b", "c"}));
-  EXPECT_EQ(head.head.query, (std::vector<std::pair<std::string, std::string>>{{"path", "/x y"}, {"flag", ""}, {"e", "="}}));
+  EXPECT_EQ(head.head.query,
+            (std::vector<std::pair<std::string, std::string>>{{"path", "/x y"}, {"flag", ""}, {"e", "="}}));
   EXPECT_EQ(head.head.host, "example.org");
   EXPECT_EQ(head.head.field("x-two"), "b");
   EXPECT_EQ(head.body, framing::sized);
@@ -103,7 +118,8 @@ std::string decode(std::string_view text, std::size_t piece) {
     const auto status = decoder.feed(in, used, body, 1000);
     in.erase(0, used);
     if (status == chunk_decoder::status::bad) return "bad";
-    if (status == chunk_decoder::status::done) return body + "|" + in + std::string(text.substr(std::min(text.size(), at + piece)));
+    if (status == chunk_decoder::status::done)
+      return body + "|" + in + std::string(text.substr(std::min(text.size(), at + piece)));
   }
   return "more";
 }
@@ -114,8 +130,9 @@ TEST(chunks, split_anywhere_give_the_same_body) {
 }
 
 TEST(chunks, refuse_everything_lenient) {
-  for (const char* text : {"\r\n", "g\r\n", "5\nhello", "5\r\nhelloX\r\n", "5 \r\nhello\r\n", " 5\r\n", "0x5\r\n", "-1\r\n",
-                           "1234567890123456\r\n", "5\r\nhello\n0\r\n\r\n", "0\r\nX\n\r\n", "0\r\n\rX", "5;\x01\r\n"}) {
+  for (const char* text :
+       {"\r\n", "g\r\n", "5\nhello", "5\r\nhelloX\r\n", "5 \r\nhello\r\n", " 5\r\n", "0x5\r\n", "-1\r\n",
+        "1234567890123456\r\n", "5\r\nhello\n0\r\n\r\n", "0\r\nX\n\r\n", "0\r\n\rX", "5;\x01\r\n"}) {
     EXPECT_EQ(decode(text, 1), "bad") << text;
     EXPECT_EQ(decode(text, 100), "bad") << text;
   }

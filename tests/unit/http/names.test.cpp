@@ -25,8 +25,9 @@ TEST(names, only_the_same_origin_or_a_configured_one_may_talk) {
   EXPECT_TRUE(own.origin_allowed("https://a", "a:443"));
   EXPECT_TRUE(own.origin_allowed("http://[::1]:80", "[::1]"));
   EXPECT_TRUE(own.origin_allowed("https://dash.example.org", "localhost:8080"));
-  for (const char* origin : {"null", "http://localhost:3000", "http://evil.example", "file://", "http://localhost:8080.evil.example",
-                             "chrome-extension://abc", "https://dash.example.org.evil.example", "http://", "x"})
+  for (const char* origin :
+       {"null", "http://localhost:3000", "http://evil.example", "file://", "http://localhost:8080.evil.example",
+        "chrome-extension://abc", "https://dash.example.org.evil.example", "http://", "x"})
     EXPECT_FALSE(own.origin_allowed(origin, "localhost:8080")) << origin;
 }
 

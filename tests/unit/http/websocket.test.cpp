@@ -42,8 +42,9 @@ class websocket_test : public front_fixture {
   // A raw socket after the handshake.
   std::unique_ptr<raw_socket> open_raw() {
     auto s = std::make_unique<raw_socket>(port_);
-    s->send("GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
+    s->send(
+        "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n");
     const auto answer = s->read_until("\r\n\r\n");
     EXPECT_TRUE(answer.starts_with("HTTP/1.1 101 ")) << answer;
     EXPECT_NE(answer.find("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), std::string::npos);
@@ -64,8 +65,10 @@ class websocket_test : public front_fixture {
 // A frame masked with zeros: the data stays readable.
 std::string frame(int first, std::string data) {
   std::string out(1, static_cast<char>(first));
-  if (data.size() < 126) out += static_cast<char>(0x80 | data.size());
-  else out += {static_cast<char>(0x80 | 126), static_cast<char>(data.size() >> 8), static_cast<char>(data.size())};
+  if (data.size() < 126)
+    out += static_cast<char>(0x80 | data.size());
+  else
+    out += {static_cast<char>(0x80 | 126), static_cast<char>(data.size() >> 8), static_cast<char>(data.size())};
   return out + std::string(4, '\0') + data;
 }
 
@@ -87,16 +90,20 @@ TEST_F(websocket_test, forbidden_frames_end_the_conversation) {
 
 TEST_F(websocket_test, data_before_the_handshake_is_over_is_refused) {
   raw_socket s(port_);
-  s.send("GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-         "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" + frame(0x81, "early"));
+  s.send(
+      "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n" +
+      frame(0x81, "early"));
   EXPECT_FALSE(s.read_all(3s).starts_with("HTTP/1.1 101 "));
 }
 
 TEST_F(websocket_test, a_wrong_version_or_key_is_no_handshake) {
-  for (const char* lines : {"Sec-WebSocket-Version: 12\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-                            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n", "Sec-WebSocket-Version: 13\r\n"}) {
+  for (const char* lines :
+       {"Sec-WebSocket-Version: 12\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: short\r\n", "Sec-WebSocket-Version: 13\r\n"}) {
     raw_socket s(port_);
-    s.send("GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n" + std::string(lines) + "\r\n");
+    s.send("GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n" +
+           std::string(lines) + "\r\n");
     EXPECT_TRUE(s.read_all().starts_with("HTTP/1.1 426 "));
   }
 }

@@ -1,8 +1,8 @@
 // Boxes outlive the host: adopted when wanted, swept when not. Runs as root and as an ordinary user.
 #include "support.hpp"
 
-#include <fstream>
 #include <sys/wait.h>
+#include <fstream>
 
 namespace caged::vmm::jail::testing {
 namespace {
@@ -80,8 +80,18 @@ TEST_F(jail_adopt, never_kills_a_stranger_with_a_recorded_number) {
   std::filesystem::create_directories(boxes / "liar");
   std::filesystem::create_directories(boxes / "half");
   std::filesystem::create_directories(boxes / "empty");
-  std::ofstream(boxes / "liar" / "box.json") << json{{"version", 1}, {"id", "liar"}, {"phase", "running"}, {"process", {{"pid", ::getpid()}, {"start_ticks", 1}, {"boot", "x"}}},
-      {"slot", 0}, {"cgroup", json::object()}, {"layers", json::array()}, {"etc", ""}, {"walls", json::array()}, {"missing", json::array()}, {"owners_mapped", true}};
+  std::ofstream(boxes / "liar" / "box.json")
+      << json{{"version", 1},
+              {"id", "liar"},
+              {"phase", "running"},
+              {"process", {{"pid", ::getpid()}, {"start_ticks", 1}, {"boot", "x"}}},
+              {"slot", 0},
+              {"cgroup", json::object()},
+              {"layers", json::array()},
+              {"etc", ""},
+              {"walls", json::array()},
+              {"missing", json::array()},
+              {"owners_mapped", true}};
   std::ofstream(boxes / "half" / "box.json") << "{\"version\":1,\"id\":\"ha";
   std::ofstream(boxes / "file") << "x";
   test_host host(data_);

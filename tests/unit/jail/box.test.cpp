@@ -68,11 +68,19 @@ TEST_F(jail_box, runs_commands_as_root_inside) {
   EXPECT_GT(info.pid, 1);
   EXPECT_EQ(output("one", "id -u; hostname; pwd; cat /etc/hostname"), "0\none\n/workspace\none\n");
   EXPECT_EQ(output("one", "echo 1 > /workspace/f && echo 2 >> /workspace/f && cat /workspace/f"), "1\n2\n");
-  EXPECT_EQ(output("one", "echo x > /usr/local/bin/own && echo y > /etc/own && rm /usr/bin/env && ls /usr/bin/env 2>&1 | wc -l && cat /usr/local/bin/own /etc/own"), "1\nx\ny\n");
+  EXPECT_EQ(output("one",
+                   "echo x > /usr/local/bin/own && echo y > /etc/own && rm /usr/bin/env && ls /usr/bin/env 2>&1 | wc "
+                   "-l && cat /usr/local/bin/own /etc/own"),
+            "1\nx\ny\n");
   EXPECT_TRUE(std::filesystem::exists("/usr/bin/env")) << "the host's file is untouched";
-  EXPECT_EQ(output("one", "mkdir /workspace/a /workspace/b && touch /workspace/a/f && mv /workspace/a/f /workspace/b/ && ln /workspace/b/f /workspace/a/g && ls /workspace/a /workspace/b"),
+  EXPECT_EQ(output("one",
+                   "mkdir /workspace/a /workspace/b && touch /workspace/a/f && mv /workspace/a/f /workspace/b/ && ln "
+                   "/workspace/b/f /workspace/a/g && ls /workspace/a /workspace/b"),
             "/workspace/a:\ng\n\n/workspace/b:\nf\n");
-  EXPECT_EQ(output("one", "echo quiet >/dev/null; head -c 4 /dev/urandom | wc -c; python3 -c 'print(1+1)'; git --version >/dev/null && echo git"), "4\n2\ngit\n");
+  EXPECT_EQ(output("one",
+                   "echo quiet >/dev/null; head -c 4 /dev/urandom | wc -c; python3 -c 'print(1+1)'; git --version "
+                   ">/dev/null && echo git"),
+            "4\n2\ngit\n");
   EXPECT_EQ(refusal(small_box("one")), "sandbox_exists");
 }
 
@@ -114,12 +122,15 @@ TEST_F(jail_box, completes_wait_when_the_box_is_killed_from_outside) {
 TEST_F(jail_box, lists_what_changed_as_seen_from_the_host) {
   make(small_box("diff"));
   EXPECT_TRUE(host_->await(jail_->changes("diff"))->empty()) << "a new box has changed nothing";
-  (void)run_in(*host_, *jail_, "diff", "echo a > new; mkdir d; echo b > d/in; rm /usr/bin/env; echo c >> /etc/profile; ln -s /etc/shadow link; echo t > /usr/local/t; rm /usr/local/t");
+  (void)run_in(*host_, *jail_, "diff",
+               "echo a > new; mkdir d; echo b > d/in; rm /usr/bin/env; echo c >> /etc/profile; ln -s /etc/shadow link; "
+               "echo t > /usr/local/t; rm /usr/local/t");
   std::map<std::string, box_change::kind> seen;
   for (const auto& c : *host_->await(jail_->changes("diff"))) seen[c.path] = c.what;
   using kind = box_change::kind;
-  const std::map<std::string, kind> expected{{"/etc/profile", kind::modified}, {"/usr/bin/env", kind::deleted}, {"/workspace/d", kind::created},
-    {"/workspace/d/in", kind::created}, {"/workspace/link", kind::created}, {"/workspace/new", kind::created}};
+  const std::map<std::string, kind> expected{{"/etc/profile", kind::modified},   {"/usr/bin/env", kind::deleted},
+                                             {"/workspace/d", kind::created},    {"/workspace/d/in", kind::created},
+                                             {"/workspace/link", kind::created}, {"/workspace/new", kind::created}};
   EXPECT_EQ(seen, expected);
   ASSERT_TRUE(host_->await(jail_->mark_files("diff")));
   EXPECT_TRUE(host_->await(jail_->changes("diff"))->empty());
@@ -133,8 +144,12 @@ TEST_F(jail_box, lists_what_changed_as_seen_from_the_host) {
 
 TEST_F(jail_box, removes_what_is_made_to_resist) {
   make(small_box("mess"));
-  EXPECT_EQ(output("mess", "mkdir -p shut/in && touch shut/in/f && chmod 000 shut/in shut; mkfifo pipe; ln -s / loop; touch -- '-rf' \"$(printf 'a\\nb')\"; "
-                           "python3 -c \"import os\nfor i in range(600):\n os.mkdir('dddddddd'); os.chdir('dddddddd')\" && seq 1000 | xargs touch; echo made"), "made\n");
+  EXPECT_EQ(output("mess",
+                   "mkdir -p shut/in && touch shut/in/f && chmod 000 shut/in shut; mkfifo pipe; ln -s / loop; touch -- "
+                   "'-rf' \"$(printf 'a\\nb')\"; "
+                   "python3 -c \"import os\nfor i in range(600):\n os.mkdir('dddddddd'); os.chdir('dddddddd')\" && seq "
+                   "1000 | xargs touch; echo made"),
+            "made\n");
   const auto path = folder("mess");
   ASSERT_TRUE(std::filesystem::exists(path));
   auto gone = host_->await(jail_->destroy("mess"));
@@ -146,8 +161,11 @@ TEST_F(jail_box, removes_what_is_made_to_resist) {
 TEST_F(jail_box, keeps_two_boxes_apart) {
   make(small_box("left"));
   make(small_box("right"));
-  (void)run_in(*host_, *jail_, "left", "echo secret > /tmp/s; echo secret > /workspace/s; (sleep 1000 >/dev/null 2>&1 &) ; echo x > /dev/shm/s");
-  EXPECT_EQ(output("right", "ls /tmp /workspace /dev/shm | grep -c s$; ps ax 2>/dev/null | grep -c '[s]leep 1000'"), "0\n0\n");
+  (void)run_in(
+      *host_, *jail_, "left",
+      "echo secret > /tmp/s; echo secret > /workspace/s; (sleep 1000 >/dev/null 2>&1 &) ; echo x > /dev/shm/s");
+  EXPECT_EQ(output("right", "ls /tmp /workspace /dev/shm | grep -c s$; ps ax 2>/dev/null | grep -c '[s]leep 1000'"),
+            "0\n0\n");
 }
 
 TEST_F(jail_box, leaves_nothing_behind_after_fifty_boxes) {
@@ -167,7 +185,8 @@ TEST_F(jail_box, leaves_nothing_behind_after_fifty_boxes) {
   }
   EXPECT_EQ(count_leftovers(host_->data_dir()), before);
   const auto ms = [](auto d) { return std::chrono::duration_cast<std::chrono::microseconds>(d).count() / 1000.0; };
-  std::printf("make: %.2f ms each; make and destroy: %.2f ms each\n", ms(making) / 50, ms(std::chrono::steady_clock::now() - start) / 50);
+  std::printf("make: %.2f ms each; make and destroy: %.2f ms each\n", ms(making) / 50,
+              ms(std::chrono::steady_clock::now() - start) / 50);
 }
 
 TEST_F(jail_box, says_what_the_machine_gives) {
@@ -177,8 +196,10 @@ TEST_F(jail_box, says_what_the_machine_gives) {
     EXPECT_FALSE(p.name.empty());
     EXPECT_FALSE(p.found.empty()) << p.name;
     EXPECT_FALSE(p.remedy.empty()) << p.name;
-    if (::geteuid() == 0) EXPECT_TRUE(p.available) << p.name << ": " << p.found;
-    else if (p.name == "userns" || p.name == "seccomp") EXPECT_TRUE(p.available) << p.name << ": " << p.found;
+    if (::geteuid() == 0)
+      EXPECT_TRUE(p.available) << p.name << ": " << p.found;
+    else if (p.name == "userns" || p.name == "seccomp")
+      EXPECT_TRUE(p.available) << p.name << ": " << p.found;
   }
 }
 

@@ -1,8 +1,8 @@
 // A host in a process of its own, to be killed: opens the jail on DATA, makes the boxes named, says "ready", waits.
 #include "support.hpp"
 
-#include <cstdio>
 #include <unistd.h>
+#include <cstdio>
 
 int main(int argc, char** argv) {
   using namespace caged::vmm::jail::testing;

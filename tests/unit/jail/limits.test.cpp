@@ -10,7 +10,10 @@ TEST_F(jail_limits, stops_a_memory_bomb_of_many_processes) {
   box_spec spec = small_box("mem");
   spec.memory_bytes = 64ull << 20;
   make(spec);
-  auto r = run_in(*host_, *jail_, "mem", "for i in 1 2 3 4; do python3 -c 'x = bytearray(40 << 20); import time; time.sleep(2)' & done; wait; echo end", std::chrono::seconds(30));
+  auto r = run_in(
+      *host_, *jail_, "mem",
+      "for i in 1 2 3 4; do python3 -c 'x = bytearray(40 << 20); import time; time.sleep(2)' & done; wait; echo end",
+      std::chrono::seconds(30));
   ASSERT_TRUE(r) << describe(r.error());
   auto usage = host_->await(jail_->usage("mem"));
   ASSERT_TRUE(usage);
@@ -24,7 +27,8 @@ TEST_F(jail_limits, stops_a_fork_bomb_beside_a_neighbour) {
   spec.max_processes = 32;
   make(spec);
   make(small_box("calm"));
-  (void)run_in(*host_, *jail_, "forks", "exec 2>/dev/null; for i in $(seq 200); do sleep 30 >/dev/null 2>&1 & done; true");
+  (void)run_in(*host_, *jail_, "forks",
+               "exec 2>/dev/null; for i in $(seq 200); do sleep 30 >/dev/null 2>&1 & done; true");
   auto usage = host_->await(jail_->usage("forks"));
   ASSERT_TRUE(usage);
   EXPECT_LE(usage->tasks.value_or(~0ull), 32u);
@@ -42,7 +46,8 @@ TEST_F(jail_limits, shares_the_processor_as_set) {
   (void)run_in(*host_, *jail_, "slow", "timeout 1 sh -c 'while :; do :; done'; true");
   auto usage = host_->await(jail_->usage("slow"));
   ASSERT_TRUE(usage);
-  const auto used = usage->cpu_user.value_or(std::chrono::microseconds(0)) + usage->cpu_system.value_or(std::chrono::microseconds(0));
+  const auto used =
+      usage->cpu_user.value_or(std::chrono::microseconds(0)) + usage->cpu_system.value_or(std::chrono::microseconds(0));
   EXPECT_GT(used, std::chrono::milliseconds(50));
   EXPECT_LT(used, std::chrono::milliseconds(600));
 }

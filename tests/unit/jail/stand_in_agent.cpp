@@ -1,21 +1,22 @@
 // A first process for boxes in the jail's own tests: runs what a connection sends through `sh -c` and sends back the
 // output, a record separator and the wait status. The jail is tested with it, not the agent.
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <fcntl.h>
 #include <signal.h>
-#include <string>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
 
 namespace {
 
 void serve(int connection) {
   std::string command;
   char piece[4096];
-  for (ssize_t n = 0; (n = ::read(connection, piece, sizeof piece)) > 0;) command.append(piece, static_cast<std::size_t>(n));
+  for (ssize_t n = 0; (n = ::read(connection, piece, sizeof piece)) > 0;)
+    command.append(piece, static_cast<std::size_t>(n));
   ::signal(SIGCHLD, SIG_DFL);
   const pid_t child = ::fork();
   if (child == 0) {

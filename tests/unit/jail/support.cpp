@@ -1,12 +1,12 @@
 #include "support.hpp"
 
-#include <cstdlib>
 #include <fcntl.h>
-#include <fstream>
 #include <grp.h>
-#include <iostream>
 #include <spawn.h>
 #include <sys/wait.h>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
 
 namespace caged::vmm::jail::testing {
 namespace fs = std::filesystem;
@@ -68,7 +68,8 @@ task<std::string> converse(vmm_backend* jail, std::string id, std::string comman
   }
 }
 
-task<std::string> converse_until(vmm_backend* jail, std::string id, std::string command, std::chrono::seconds deadline) {
+task<std::string> converse_until(vmm_backend* jail, std::string id, std::string command,
+                                 std::chrono::seconds deadline) {
   using namespace asio::experimental::awaitable_operators;
   asio::steady_timer timer(co_await asio::this_coro::executor, deadline);
   auto first = co_await (converse(jail, id, command) || timer.async_wait(asio::use_awaitable));
@@ -79,13 +80,16 @@ task<std::string> converse_until(vmm_backend* jail, std::string id, std::string 
 std::size_t entries(const fs::path& folder) {
   std::size_t n = 0;
   std::error_code ec;
-  for (auto it = fs::recursive_directory_iterator(folder, ec); !ec && it != fs::recursive_directory_iterator(); it.increment(ec)) ++n;
+  for (auto it = fs::recursive_directory_iterator(folder, ec); !ec && it != fs::recursive_directory_iterator();
+       it.increment(ec))
+    ++n;
   return n;
 }
 
 }  // namespace
 
-result<command_result> run_in(test_host& h, vmm_backend& jail, const std::string& id, const std::string& command, std::chrono::seconds deadline) {
+result<command_result> run_in(test_host& h, vmm_backend& jail, const std::string& id, const std::string& command,
+                              std::chrono::seconds deadline) {
   auto all = h.await(converse_until(&jail, id, command, deadline));
   if (!all) return all.error();
   command_result out;
@@ -185,14 +189,16 @@ std::string run_as_ordinary_user(const std::string& filter) {
   test_host host;
   const auto home = host.data_dir() / "home";
   fs::create_directories(home);
-  if (::chmod(host.data_dir().c_str(), 0755) != 0 || ::chown(home.c_str(), nobody, nobody) != 0) return "cannot prepare the user's folder";
+  if (::chmod(host.data_dir().c_str(), 0755) != 0 || ::chown(home.c_str(), nobody, nobody) != 0)
+    return "cannot prepare the user's folder";
   const std::string self = fs::read_symlink("/proc/self/exe"), log = (home / "log").string();
   const std::string tmp = "TMPDIR=" + home.string(), option = "--gtest_filter=" + filter;
   const pid_t pid = ::fork();
   if (pid == 0) {
     const char* argv[] = {self.c_str(), option.c_str(), nullptr};
     const char* env[] = {tmp.c_str(), "PATH=/usr/bin:/bin", nullptr};
-    if (::setgroups(0, nullptr) != 0 || ::setgid(nobody) != 0 || ::setuid(nobody) != 0 || ::chdir("/") != 0) ::_exit(99);
+    if (::setgroups(0, nullptr) != 0 || ::setgid(nobody) != 0 || ::setuid(nobody) != 0 || ::chdir("/") != 0)
+      ::_exit(99);
     const int out = ::open(log.c_str(), O_CREAT | O_WRONLY, 0600);
     ::dup2(out, 1);
     ::dup2(out, 2);
@@ -204,7 +210,8 @@ std::string run_as_ordinary_user(const std::string& filter) {
   std::ifstream in(log);
   std::string text{std::istreambuf_iterator<char>(in), {}};
   // A run that passed nothing or skipped something is no pass.
-  const bool passed = WIFEXITED(status) && WEXITSTATUS(status) == 0 && text.find("[  PASSED  ]") != std::string::npos && text.find("SKIPPED") == std::string::npos && text.find("PASSED  ] 0 tests") == std::string::npos;
+  const bool passed = WIFEXITED(status) && WEXITSTATUS(status) == 0 && text.find("[  PASSED  ]") != std::string::npos &&
+                      text.find("SKIPPED") == std::string::npos && text.find("PASSED  ] 0 tests") == std::string::npos;
   return passed ? std::string() : "status " + std::to_string(status) + "\n" + text;
 }
 
@@ -215,10 +222,13 @@ leftovers count_leftovers(const fs::path& data) {
   for (std::string line; std::getline(mounts, line);) ++out.mounts;
   std::ifstream children("/proc/self/task/" + std::to_string(::getpid()) + "/children");
   for (std::string word; children >> word;) ++out.children;
-  const auto mine = [&data](const fs::path& p) { return p.string().find("caged-") != std::string::npos && !data.empty(); };
+  const auto mine = [&data](const fs::path& p) {
+    return p.string().find("caged-") != std::string::npos && !data.empty();
+  };
   std::error_code ec;
   for (const auto& hierarchy : fs::directory_iterator("/sys/fs/cgroup", ec)) {
-    for (auto it = fs::recursive_directory_iterator(hierarchy, ec); !ec && it != fs::recursive_directory_iterator(); it.increment(ec)) {
+    for (auto it = fs::recursive_directory_iterator(hierarchy, ec); !ec && it != fs::recursive_directory_iterator();
+         it.increment(ec)) {
       if (it->is_directory(ec) && mine(it->path().parent_path().filename())) ++out.cgroups;
     }
   }
@@ -227,7 +237,8 @@ leftovers count_leftovers(const fs::path& data) {
 }
 
 std::ostream& operator<<(std::ostream& out, const leftovers& l) {
-  return out << "{descriptors " << l.descriptors << ", mounts " << l.mounts << ", children " << l.children << ", cgroups " << l.cgroups << ", files " << l.files << "}";
+  return out << "{descriptors " << l.descriptors << ", mounts " << l.mounts << ", children " << l.children
+             << ", cgroups " << l.cgroups << ", files " << l.files << "}";
 }
 
 }  // namespace caged::vmm::jail::testing

@@ -3,13 +3,13 @@
 
 #include "backend.hpp"
 
+#include <gtest/gtest.h>
 #include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_future.hpp>
 #include <filesystem>
-#include <gtest/gtest.h>
 #include <string>
 #include <thread>
 
@@ -34,7 +34,8 @@ class test_host final : public host {
   result<T> await(task<T> work) {
     auto out = std::make_shared<std::optional<result<T>>>();
     auto done = asio::co_spawn(loop_, keep(std::move(work), out), asio::use_future);
-    if (done.wait_for(std::chrono::seconds(60)) != std::future_status::ready) throw std::runtime_error("a task of the jail hangs");
+    if (done.wait_for(std::chrono::seconds(60)) != std::future_status::ready)
+      throw std::runtime_error("a task of the jail hangs");
     done.get();
     return std::move(**out);
   }

@@ -36,8 +36,10 @@ TEST(JsonSchema, NamesFoundAndExpected) {
 
 TEST(JsonSchema, NamesTheNearMiss) {
   const char* schema = R"({"properties":{"memory":{},"cpus":{},"disk":{}},"additionalProperties":false})";
-  EXPECT_EQ(said(schema, R"({"memroy":1})"), "/memroy: the property \"memroy\" is not known here; did you mean \"memory\"?");
-  EXPECT_EQ(said(schema, R"({"zzz":1})"), "/zzz: the property \"zzz\" is not known here; known are: cpus, disk, memory");
+  EXPECT_EQ(said(schema, R"({"memroy":1})"),
+            "/memroy: the property \"memroy\" is not known here; did you mean \"memory\"?");
+  EXPECT_EQ(said(schema, R"({"zzz":1})"),
+            "/zzz: the property \"zzz\" is not known here; known are: cpus, disk, memory");
   EXPECT_EQ(said(schema, R"({"cpu":1,"cpus":2})"),
             "/cpu: the property \"cpu\" is not known here; known are: cpus, disk, memory");
   EXPECT_EQ(said(R"({"enum":["allowlist","none"]})", R"("alowlist")"),
@@ -52,9 +54,10 @@ TEST(JsonSchema, ExplainsTheAlternativeThatWasMeant) {
   const char* schema = R"({"anyOf":[{"type":"string"},
       {"type":"object","properties":{"url":{"type":"string"}},"required":["url"],"additionalProperties":false}]})";
   EXPECT_EQ(said(schema, R"({"url":5})"), "/url: found the number 5, expected a string");
-  EXPECT_EQ(said(schema, "5"),
-            ": none of the alternatives fits: found the number 5, expected a string; or: found the number 5, expected an "
-            "object");
+  EXPECT_EQ(
+      said(schema, "5"),
+      ": none of the alternatives fits: found the number 5, expected a string; or: found the number 5, expected an "
+      "object");
   EXPECT_EQ(said(R"({"oneOf":[{"minimum":1},{"maximum":5}]})", "3"),
             ": found the number 3, which fits alternatives 1 and 2, expected exactly one");
 }

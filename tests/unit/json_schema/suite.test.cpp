@@ -98,11 +98,35 @@ TEST(JsonSchemaSuite, UnchangedKeywordsOfDraft7) {
   ASSERT_TRUE(fs::exists(older / "tests/draft7")) << "install the package json-schema-test-suite";
   std::set<std::string> excluded;
   int passed = 0;
-  for (const char* name :
-       {"additionalProperties", "allOf", "anyOf", "boolean_schema", "const", "contains", "default", "enum",
-        "exclusiveMaximum", "exclusiveMinimum", "if-then-else", "maxItems", "maxLength", "maxProperties", "maximum",
-        "minItems", "minLength", "minProperties", "minimum", "multipleOf", "not", "oneOf", "pattern",
-        "patternProperties", "properties", "propertyNames", "required", "type", "uniqueItems"})
+  for (const char* name : {"additionalProperties",
+                           "allOf",
+                           "anyOf",
+                           "boolean_schema",
+                           "const",
+                           "contains",
+                           "default",
+                           "enum",
+                           "exclusiveMaximum",
+                           "exclusiveMinimum",
+                           "if-then-else",
+                           "maxItems",
+                           "maxLength",
+                           "maxProperties",
+                           "maximum",
+                           "minItems",
+                           "minLength",
+                           "minProperties",
+                           "minimum",
+                           "multipleOf",
+                           "not",
+                           "oneOf",
+                           "pattern",
+                           "patternProperties",
+                           "properties",
+                           "propertyNames",
+                           "required",
+                           "type",
+                           "uniqueItems"})
     passed += run_file(older / "tests/draft7" / (std::string(name) + ".json"), {}, excluded).passed;
   EXPECT_GT(passed, 300);
 }

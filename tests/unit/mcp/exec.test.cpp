@@ -13,7 +13,9 @@ class mcp_exec : public mcp_workspace {
  protected:
   void SetUp() override {
     mcp_workspace::SetUp();
-    client_ = std::make_unique<mcp_client>(root_, std::vector<std::string>{}, std::map<std::string, std::string>{{"CAGED_API_KEY", "top-secret"}, {"LD_BIND_NOW", "1"}});
+    client_ = std::make_unique<mcp_client>(
+        root_, std::vector<std::string>{},
+        std::map<std::string, std::string>{{"CAGED_API_KEY", "top-secret"}, {"LD_BIND_NOW", "1"}});
     client_->initialize();
   }
   void TearDown() override {
@@ -62,7 +64,9 @@ TEST_F(mcp_exec, passes_no_secret_of_its_own_environment) {
 
 TEST_F(mcp_exec, kills_the_whole_tree_at_its_timeout) {
   const auto began = std::chrono::steady_clock::now();
-  const json result = run("trap '' TERM; (setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' &) ; sleep 983 & echo $!; wait", {{"timeout", 1}});
+  const json result =
+      run("trap '' TERM; (setsid sh -c 'trap \"\" TERM HUP; while :; do sleep 1; done' &) ; sleep 983 & echo $!; wait",
+          {{"timeout", 1}});
   EXPECT_LT(std::chrono::steady_clock::now() - began, 5s);
   EXPECT_TRUE(result.at("structuredContent").at("timed_out"));
   failed_with(result, "timed out after 1 s");
@@ -70,7 +74,8 @@ TEST_F(mcp_exec, kills_the_whole_tree_at_its_timeout) {
 }
 
 TEST_F(mcp_exec, kills_the_command_of_a_cancelled_request_and_stays_silent) {
-  client_->say(R"({"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"echo $$ > pid; sleep 982"}}})");
+  client_->say(
+      R"({"jsonrpc":"2.0","id":"x","method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"echo $$ > pid; sleep 982"}}})");
   for (int i = 0; i < 300 && get("pid").empty(); ++i) ::usleep(10000);
   const pid_t pid = std::stoi(get("pid"));
   ASSERT_TRUE(process_lives(pid));
@@ -105,7 +110,8 @@ TEST_F(mcp_exec, does_not_wait_for_a_child_that_keeps_the_output) {
 }
 
 TEST_F(mcp_exec, reports_progress_only_when_asked) {
-  client_->say(R"({"jsonrpc":"2.0","id":"p","method":"tools/call","params":{"name":"terminal_exec","_meta":{"progressToken":"t"},"arguments":{"command":"for i in 1 2 3; do sleep 0.6; echo step $i; done"}}})");
+  client_->say(
+      R"({"jsonrpc":"2.0","id":"p","method":"tools/call","params":{"name":"terminal_exec","_meta":{"progressToken":"t"},"arguments":{"command":"for i in 1 2 3; do sleep 0.6; echo step $i; done"}}})");
   const json reply = client_->answer("p");
   EXPECT_TRUE(reply.contains("result"));
   double last = -1;
@@ -124,10 +130,15 @@ TEST_F(mcp_exec, reports_progress_only_when_asked) {
 TEST_F(mcp_exec, talks_with_a_long_running_process) {
   failed_with(client_->call("process_read", {{"id", "p-0000000000000000"}}), "no process");
   failed_with(client_->call("process_signal", {{"id", "1"}}), "no process");
-  const std::string id = client_->call("process_start", {{"command", "while read line; do echo \"got $line\"; done; echo end"}}).at("structuredContent").at("id").get<std::string>();
+  const std::string id =
+      client_->call("process_start", {{"command", "while read line; do echo \"got $line\"; done; echo end"}})
+          .at("structuredContent")
+          .at("id")
+          .get<std::string>();
   EXPECT_FALSE(client_->call("process_write", {{"id", id}, {"input", "one\n"}}).value("isError", false));
   std::string output;
-  for (int i = 0; i < 300 && output.empty(); ++i, ::usleep(10000)) output = client_->call("process_read", {{"id", id}}).at("structuredContent").at("output").get<std::string>();
+  for (int i = 0; i < 300 && output.empty(); ++i, ::usleep(10000))
+    output = client_->call("process_read", {{"id", id}}).at("structuredContent").at("output").get<std::string>();
   EXPECT_EQ("got one\n", output);
   failed_with(client_->call("process_signal", {{"id", id}, {"signal", "SIGNOPE"}}), "no signal");
   client_->call("process_write", {{"id", id}, {"input", "two\n"}, {"close", true}});
@@ -140,9 +151,11 @@ TEST_F(mcp_exec, talks_with_a_long_running_process) {
 }
 
 TEST_F(mcp_exec, bounds_what_waits_for_a_process_that_never_reads) {
-  const std::string id = client_->call("process_start", {{"command", "sleep 981"}}).at("structuredContent").at("id").get<std::string>();
+  const std::string id =
+      client_->call("process_start", {{"command", "sleep 981"}}).at("structuredContent").at("id").get<std::string>();
   json refused = json::object();
-  for (int i = 0; i < 10 && !refused.value("isError", false); ++i) refused = client_->call("process_write", {{"id", id}, {"input", std::string(300'000, 'x')}});
+  for (int i = 0; i < 10 && !refused.value("isError", false); ++i)
+    refused = client_->call("process_write", {{"id", id}, {"input", std::string(300'000, 'x')}});
   failed_with(refused, "has not read");
   EXPECT_FALSE(client_->call("process_signal", {{"id", id}, {"signal", "KILL"}}).value("isError", false));
   EXPECT_EQ("SIGKILL", client_->call("process_read", {{"id", id}, {"wait", 10}}).at("structuredContent").at("signal"));

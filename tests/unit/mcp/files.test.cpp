@@ -42,8 +42,19 @@ TEST_F(mcp_files, refuses_every_way_out) {
   fs::create_symlink("../ws-secret/new", root_ + "/dangling");
   fs::create_symlink("/proc/self/root/etc", root_ + "/proc");
   put("in/x", "x");
-  const std::vector<std::string> paths{"../ws-secret/key", "in/../../ws-secret/key", "./..//ws-secret/key", folder_ + "/ws-secret/key", "/etc/passwd",
-                                       "folder/passwd", "file", "chain/passwd", "proc/passwd", root_ + "/../ws-secret/key", root_ + "-secret/key", "..", "/"};
+  const std::vector<std::string> paths{"../ws-secret/key",
+                                       "in/../../ws-secret/key",
+                                       "./..//ws-secret/key",
+                                       folder_ + "/ws-secret/key",
+                                       "/etc/passwd",
+                                       "folder/passwd",
+                                       "file",
+                                       "chain/passwd",
+                                       "proc/passwd",
+                                       root_ + "/../ws-secret/key",
+                                       root_ + "-secret/key",
+                                       "..",
+                                       "/"};
   for (const std::string& path : paths) {
     for (const char* tool : {"file_read", "file_list", "file_delete"}) {
       if (tool == std::string("file_delete") && path == "file") continue;  // a link may be deleted; its target may not
@@ -52,8 +63,10 @@ TEST_F(mcp_files, refuses_every_way_out) {
       EXPECT_EQ(std::string::npos, result.dump().find("SECRET")) << tool << " " << path;
     }
     EXPECT_TRUE(call("file_write", {{"path", path}, {"content", "x"}}).value("isError", false)) << path;
-    EXPECT_TRUE(call("file_edit", {{"path", path}, {"old_text", "S"}, {"new_text", "x"}}).value("isError", false)) << path;
-    EXPECT_TRUE(call("file_search", {{"path", path}, {"pattern", "*"}, {"content", "."}}).value("isError", false)) << path;
+    EXPECT_TRUE(call("file_edit", {{"path", path}, {"old_text", "S"}, {"new_text", "x"}}).value("isError", false))
+        << path;
+    EXPECT_TRUE(call("file_search", {{"path", path}, {"pattern", "*"}, {"content", "."}}).value("isError", false))
+        << path;
     EXPECT_TRUE(call("terminal_exec", {{"command", "pwd"}, {"cwd", path}}).value("isError", false)) << path;
   }
   EXPECT_TRUE(call("file_write", {{"path", "dangling"}, {"content", "x"}}).value("isError", false));
@@ -64,14 +77,16 @@ TEST_F(mcp_files, refuses_every_way_out) {
 
 TEST_F(mcp_files, never_deletes_the_workspace) {
   put("a", "x");
-  for (const char* path : {"", ".", "./", "/", "./.", "a/.."}) EXPECT_TRUE(call("file_delete", {{"path", path}}).value("isError", false)) << path;
+  for (const char* path : {"", ".", "./", "/", "./.", "a/.."})
+    EXPECT_TRUE(call("file_delete", {{"path", path}}).value("isError", false)) << path;
   EXPECT_TRUE(call("file_delete", {{"path", root_}}).value("isError", false));
   EXPECT_TRUE(call("file_delete", json::object()).value("isError", false));
   EXPECT_EQ("x", get("a"));
 }
 
 TEST_F(mcp_files, expands_nothing_in_a_path) {
-  for (const char* path : {"~", "~/x", "$HOME/x", "file:///etc/passwd", "%2e%2e/ws-secret/key", "*"}) failed_with(call("file_read", {{"path", path}}), "No such file");
+  for (const char* path : {"~", "~/x", "$HOME/x", "file:///etc/passwd", "%2e%2e/ws-secret/key", "*"})
+    failed_with(call("file_read", {{"path", path}}), "No such file");
   failed_with(call("file_read", {{"path", std::string("a\0b", 3)}}), "NUL");
   failed_with(call("file_read", {{"path", std::string(5000, 'a')}}), "4095");
   failed_with(call("file_read", {{"path", std::string(300, 'a')}}), "too long");
@@ -92,7 +107,8 @@ TEST_F(mcp_files, never_waits_for_pipes_sockets_and_devices) {
     if (!fs::exists(root_ + "/" + path)) continue;
     EXPECT_TRUE(call("file_read", {{"path", path}}).value("isError", false)) << path;
     EXPECT_TRUE(call("file_write", {{"path", path}, {"content", "x"}}).value("isError", false)) << path;
-    EXPECT_TRUE(call("file_edit", {{"path", path}, {"old_text", "a"}, {"new_text", "b"}}).value("isError", false)) << path;
+    EXPECT_TRUE(call("file_edit", {{"path", path}, {"old_text", "a"}, {"new_text", "b"}}).value("isError", false))
+        << path;
   }
   EXPECT_FALSE(call("file_search", {{"pattern", "**"}, {"content", "x"}}).value("isError", false));
   EXPECT_FALSE(call("file_delete", {{"path", "fifo"}}).value("isError", false));
@@ -105,7 +121,8 @@ TEST_F(mcp_files, stays_inside_while_a_folder_is_swapped_for_a_link) {
   fs::create_symlink(folder_ + "/ws-secret", root_ + "/link");
   std::atomic<bool> stop = false;
   std::thread swapper([&] {
-    while (!stop) ::renameat2(AT_FDCWD, (root_ + "/real").c_str(), AT_FDCWD, (root_ + "/link").c_str(), RENAME_EXCHANGE);
+    while (!stop)
+      ::renameat2(AT_FDCWD, (root_ + "/real").c_str(), AT_FDCWD, (root_ + "/link").c_str(), RENAME_EXCHANGE);
   });
   int inside = 0;
   for (int i = 0; i < 3000; ++i) {
@@ -137,8 +154,10 @@ TEST_F(mcp_files, reads_pages_and_says_where_to_go_on) {
     together += next.at("content").get<std::string>();
   }
   EXPECT_EQ(text, together);
-  EXPECT_EQ("line 7\nline 8\n", call("file_read", {{"path", "big"}, {"offset", 7}, {"limit", 2}}).at("structuredContent").at("content"));
-  EXPECT_EQ("line 19999\nline 20000\n", call("file_read", {{"path", "big"}, {"offset", -2}}).at("structuredContent").at("content"));
+  EXPECT_EQ("line 7\nline 8\n",
+            call("file_read", {{"path", "big"}, {"offset", 7}, {"limit", 2}}).at("structuredContent").at("content"));
+  EXPECT_EQ("line 19999\nline 20000\n",
+            call("file_read", {{"path", "big"}, {"offset", -2}}).at("structuredContent").at("content"));
   failed_with(call("file_read", {{"path", "big"}, {"offset", 30000}}), "20000 lines");
   failed_with(call("file_read", {{"path", "big"}, {"offset", 0}}), "offset is 0");
   failed_with(call("file_read", {{"path", "big"}, {"limit", "all"}}), "limit");
@@ -157,7 +176,11 @@ TEST_F(mcp_files, reads_giant_lines_and_files_within_bounds) {
   ::close(huge);
   failed_with(call("file_read", {{"path", "sparse"}}), "not text");
   failed_with(call("file_read", {{"path", "sparse"}, {"offset", -1}}), "too big");
-  EXPECT_EQ(40000u, call("file_read", {{"path", "sparse"}, {"encoding", "base64"}}).at("structuredContent").at("content").get<std::string>().size());
+  EXPECT_EQ(40000u, call("file_read", {{"path", "sparse"}, {"encoding", "base64"}})
+                        .at("structuredContent")
+                        .at("content")
+                        .get<std::string>()
+                        .size());
   failed_with(call("file_edit", {{"path", "sparse"}, {"old_text", "a"}, {"new_text", "b"}}), "32 MiB");
   put("empty", "");
   EXPECT_EQ("", call("file_read", {{"path", "empty"}}).at("structuredContent").at("content"));
@@ -168,7 +191,9 @@ TEST_F(mcp_files, keeps_all_bytes_through_base64_and_shows_pictures) {
   for (int i = 0; i < 256; ++i) bytes += static_cast<char>(i);
   put("bin", bytes);
   const json read = call("file_read", {{"path", "bin"}, {"encoding", "base64"}});
-  EXPECT_FALSE(call("file_write", {{"path", "copy"}, {"content", read.at("structuredContent").at("content")}, {"encoding", "base64"}}).value("isError", false));
+  EXPECT_FALSE(call("file_write",
+                    {{"path", "copy"}, {"content", read.at("structuredContent").at("content")}, {"encoding", "base64"}})
+                   .value("isError", false));
   EXPECT_EQ(bytes, get("copy"));
   failed_with(call("file_write", {{"path", "copy"}, {"content", "%%%"}, {"encoding", "base64"}}), "not base64");
   put("a.png", std::string("\x89PNG\r\n\x1a\n\0\0\0", 11));
@@ -198,28 +223,42 @@ TEST_F(mcp_files, writes_at_once_and_keeps_mode_and_links) {
   fs::create_hard_link(folder_ + "/ws-secret/key", root_ + "/hard");
   EXPECT_FALSE(call("file_write", {{"path", "hard"}, {"content", "mine"}}).value("isError", false));
   EXPECT_EQ("SECRET", get("../ws-secret/key"));
-  for (const auto& entry : fs::recursive_directory_iterator(root_)) EXPECT_EQ(std::string::npos, entry.path().string().find(".caged-")) << entry.path();
+  for (const auto& entry : fs::recursive_directory_iterator(root_))
+    EXPECT_EQ(std::string::npos, entry.path().string().find(".caged-")) << entry.path();
 }
 
 TEST_F(mcp_files, edits_only_what_is_unique) {
   put("a", "one\ntwo\nthree\ntwo\n");
-  failed_with(call("file_edit", {{"path", "a"}, {"old_text", "two"}, {"new_text", "2"}}), "2 times in a, at lines 2, 4");
-  failed_with(call("file_edit", {{"path", "a"}, {"old_text", "  three"}, {"new_text", "3"}}), "Its first line occurs at line 3");
+  failed_with(call("file_edit", {{"path", "a"}, {"old_text", "two"}, {"new_text", "2"}}),
+              "2 times in a, at lines 2, 4");
+  failed_with(call("file_edit", {{"path", "a"}, {"old_text", "  three"}, {"new_text", "3"}}),
+              "Its first line occurs at line 3");
   failed_with(call("file_edit", {{"path", "a"}, {"old_text", ""}, {"new_text", "3"}}), "empty");
   failed_with(call("file_edit", {{"path", "a"}, {"old_text", "x"}, {"new_text", "x"}}), "same");
   const json dry = call("file_edit", {{"path", "a"}, {"old_text", "three"}, {"new_text", "3"}, {"dry_run", true}});
-  EXPECT_EQ("--- a/a\n+++ b/a\n@@ -1,4 +1,4 @@\n one\n two\n-three\n+3\n two\n", dry.at("structuredContent").at("diff"));
+  EXPECT_EQ("--- a/a\n+++ b/a\n@@ -1,4 +1,4 @@\n one\n two\n-three\n+3\n two\n",
+            dry.at("structuredContent").at("diff"));
   EXPECT_EQ("one\ntwo\nthree\ntwo\n", get("a"));
-  EXPECT_FALSE(call("file_edit", {{"path", "a"}, {"old_text", "two"}, {"new_text", "2"}, {"replace_all", true}}).value("isError", false));
+  EXPECT_FALSE(call("file_edit", {{"path", "a"}, {"old_text", "two"}, {"new_text", "2"}, {"replace_all", true}})
+                   .value("isError", false));
   EXPECT_EQ("one\n2\nthree\n2\n", get("a"));
-  put("crlf", "\xef\xbb\xbf" "a\r\nb\r\nc");
-  EXPECT_FALSE(call("file_edit", {{"path", "crlf"}, {"old_text", "a\nb"}, {"new_text", "a\nx\ny"}}).value("isError", false));
-  EXPECT_EQ("\xef\xbb\xbf" "a\r\nx\r\ny\r\nc", get("crlf"));
+  put("crlf",
+      "\xef\xbb\xbf"
+      "a\r\nb\r\nc");
+  EXPECT_FALSE(
+      call("file_edit", {{"path", "crlf"}, {"old_text", "a\nb"}, {"new_text", "a\nx\ny"}}).value("isError", false));
+  EXPECT_EQ(
+      "\xef\xbb\xbf"
+      "a\r\nx\r\ny\r\nc",
+      get("crlf"));
 }
 
 TEST_F(mcp_files, makes_diffs_that_patch_understands) {
-  const std::vector<std::array<std::string, 3>> cases{{"a\nb\nc\n", "b\n", ""}, {"a\nb\nc\n", "a\n", ""},     {"a\nb\nc", "c", "d\n"}, {"a\nb\nc\n", "b", "x\ny"},
-                                                      {"a\n", "a\n", ""},       {"a\nb\nc\n", "\nb", "-b"}, {"ab", "b", ""},          {"1\n2\n3\n4\n5\n6\n7\n8\n9\n", "5\n", "five\n5\n"}};
+  const std::vector<std::array<std::string, 3>> cases{
+      {"a\nb\nc\n", "b\n", ""}, {"a\nb\nc\n", "a\n", ""},
+      {"a\nb\nc", "c", "d\n"},  {"a\nb\nc\n", "b", "x\ny"},
+      {"a\n", "a\n", ""},       {"a\nb\nc\n", "\nb", "-b"},
+      {"ab", "b", ""},          {"1\n2\n3\n4\n5\n6\n7\n8\n9\n", "5\n", "five\n5\n"}};
   for (const auto& [before, old_text, new_text] : cases) {
     put("f", before);
     const json edited = call("file_edit", {{"path", "f"}, {"old_text", old_text}, {"new_text", new_text}});
@@ -258,9 +297,13 @@ TEST_F(mcp_files, searches_names_and_content_and_respects_gitignore) {
   EXPECT_EQ("src/deep/b.cpp\n", client_->text("file_search", {{"pattern", "*.cpp"}, {"path", "src/deep"}}));
   EXPECT_EQ("no matches found", client_->text("file_search", {{"pattern", "*.rs"}}));
   EXPECT_EQ("src/a.cpp:1:int needle = 1;\n", client_->text("file_search", {{"pattern", "*"}, {"content", "needle"}}));
-  EXPECT_EQ("out/c.cpp\nsrc/a.cpp\nsrc/deep/b.cpp\n", client_->text("file_search", {{"pattern", "*.cpp"}, {"include_ignored", true}}));
-  EXPECT_EQ(2, call("file_search", {{"pattern", "*.cpp"}, {"content", "NEEDLE"}, {"ignore_case", true}}).at("structuredContent").at("count"));
-  EXPECT_EQ("no matches found", client_->text("file_search", {{"pattern", "*"}, {"content", "needle.="}, {"literal", true}}));
+  EXPECT_EQ("out/c.cpp\nsrc/a.cpp\nsrc/deep/b.cpp\n",
+            client_->text("file_search", {{"pattern", "*.cpp"}, {"include_ignored", true}}));
+  EXPECT_EQ(2, call("file_search", {{"pattern", "*.cpp"}, {"content", "NEEDLE"}, {"ignore_case", true}})
+                   .at("structuredContent")
+                   .at("count"));
+  EXPECT_EQ("no matches found",
+            client_->text("file_search", {{"pattern", "*"}, {"content", "needle.="}, {"literal", true}}));
   failed_with(call("file_search", {{"pattern", "*"}, {"content", "("}}), "regular expression");
   put("bomb", std::string(100000, 'a'));
   EXPECT_EQ("no matches found", client_->text("file_search", {{"pattern", "bomb"}, {"content", "(a|a|aa)*(a+)+$x"}}));

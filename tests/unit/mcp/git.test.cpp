@@ -17,16 +17,22 @@ class mcp_git : public mcp_workspace {
     mcp_workspace::SetUp();
     fs::create_directory(folder_ + "/home");
     put("../home/.gitconfig", "[user]\nname = Tester\nemail = t@example.org\n[init]\ndefaultBranch = main\n");
-    client_ = std::make_unique<mcp_client>(root_, std::vector<std::string>{}, std::map<std::string, std::string>{{"HOME", folder_ + "/home"}});
+    client_ = std::make_unique<mcp_client>(root_, std::vector<std::string>{},
+                                           std::map<std::string, std::string>{{"HOME", folder_ + "/home"}});
     client_->initialize();
   }
   void TearDown() override {
     client_.reset();
     mcp_workspace::TearDown();
   }
-  json call(const std::string& tool, json arguments = json::object()) { return client_->call(tool, std::move(arguments)); }
+  json call(const std::string& tool, json arguments = json::object()) {
+    return client_->call(tool, std::move(arguments));
+  }
   void sh(const std::string& command) const {
-    ASSERT_EQ(0, std::system(("cd " + root_ + " && HOME=" + folder_ + "/home && export HOME && (" + command + ") >/dev/null 2>&1").c_str())) << command;
+    ASSERT_EQ(0, std::system(("cd " + root_ + " && HOME=" + folder_ + "/home && export HOME && (" + command +
+                              ") >/dev/null 2>&1")
+                                 .c_str()))
+        << command;
   }
   std::unique_ptr<mcp_client> client_;
 };
@@ -66,13 +72,18 @@ TEST_F(mcp_git, runs_nothing_that_a_repository_names) {
   sh("git init -q . && git add -A && git commit -qm first");
   const std::string evil = "sh -c 'touch " + folder_ + "/ran; cat'";
   put(".gitattributes", "*.txt filter=evil diff=evil merge=evil\n");
-  for (const char* key : {"core.fsmonitor", "core.pager", "core.editor", "core.sshCommand", "core.askPass", "diff.external", "diff.evil.command", "diff.evil.textconv",
-                          "filter.evil.clean", "filter.evil.smudge", "filter.evil.process", "merge.evil.driver", "credential.helper", "gpg.program", "sequence.editor",
-                          "pager.log", "pager.status", "pager.diff", "interactive.diffFilter"})
+  for (const char* key :
+       {"core.fsmonitor", "core.pager", "core.editor", "core.sshCommand", "core.askPass", "diff.external",
+        "diff.evil.command", "diff.evil.textconv", "filter.evil.clean", "filter.evil.smudge", "filter.evil.process",
+        "merge.evil.driver", "credential.helper", "gpg.program", "sequence.editor", "pager.log", "pager.status",
+        "pager.diff", "interactive.diffFilter"})
     sh("git config " + std::string(key) + " \"" + evil + "\"");
-  sh("git config filter.evil.required true && git config commit.gpgSign true && git config log.showSignature true && git config alias.status '!touch ../ran'");
-  sh("git config --file .git/more filter.other.clean \"" + evil + "\" && git config include.path more && echo '*.md filter=other' >> .gitattributes");
-  for (const char* hook : {"pre-commit", "commit-msg", "post-commit", "prepare-commit-msg", "post-index-change", "fsmonitor-watchman"}) {
+  sh("git config filter.evil.required true && git config commit.gpgSign true && git config log.showSignature true && "
+     "git config alias.status '!touch ../ran'");
+  sh("git config --file .git/more filter.other.clean \"" + evil +
+     "\" && git config include.path more && echo '*.md filter=other' >> .gitattributes");
+  for (const char* hook :
+       {"pre-commit", "commit-msg", "post-commit", "prepare-commit-msg", "post-index-change", "fsmonitor-watchman"}) {
     put(".git/hooks/" + std::string(hook), "#!/bin/sh\ntouch " + folder_ + "/ran\n");
     fs::permissions(root_ + "/.git/hooks/" + hook, fs::perms(0755));
   }
@@ -96,7 +107,8 @@ TEST_F(mcp_git, takes_no_option_for_a_name) {
   put("a", "x");
   sh("git init -q . && git add -A && git commit -qm first");
   const std::string target = folder_ + "/written";
-  for (const std::string& value : {"--output=" + target, std::string("-c"), std::string("--ext-diff"), std::string(""), std::string("a\nb"), std::string("-")}) {
+  for (const std::string& value : {"--output=" + target, std::string("-c"), std::string("--ext-diff"), std::string(""),
+                                   std::string("a\nb"), std::string("-")}) {
     failed_with(call("git_diff", {{"ref", value}}), "not the name");
     failed_with(call("git_log", {{"ref", value}}), "not the name");
     failed_with(call("git_show", {{"ref", value}}), "not the name");

@@ -12,7 +12,8 @@
 
 namespace caged::test {
 
-mcp_client::mcp_client(const std::string& workspace, std::vector<std::string> flags, std::map<std::string, std::string> environment) {
+mcp_client::mcp_client(const std::string& workspace, std::vector<std::string> flags,
+                       std::map<std::string, std::string> environment) {
   int to[2], from[2];
   if (::pipe2(to, O_CLOEXEC) != 0 || ::pipe2(from, O_CLOEXEC) != 0) return;
   std::vector<std::string> words{CAGED_MCP_PROGRAM, "--log-level", "error", "--workspace", workspace};
@@ -24,7 +25,8 @@ mcp_client::mcp_client(const std::string& workspace, std::vector<std::string> fl
   if (pid_ == 0) {
     ::dup2(to[0], 0);
     ::dup2(from[1], 1);
-    for (const auto& [name, value] : environment) value.empty() ? ::unsetenv(name.c_str()) : ::setenv(name.c_str(), value.c_str(), 1);
+    for (const auto& [name, value] : environment)
+      value.empty() ? ::unsetenv(name.c_str()) : ::setenv(name.c_str(), value.c_str(), 1);
     ::execv(argv[0], argv.data());
     ::_exit(126);
   }
@@ -79,7 +81,8 @@ json mcp_client::hear(std::chrono::milliseconds limit) {
       return message;
     }
     seen = held_.size();
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()).count();
     pollfd p{out_, POLLIN, 0};
     if (left <= 0 || ::poll(&p, 1, static_cast<int>(left)) <= 0) return nullptr;
     char piece[65536];
@@ -98,7 +101,8 @@ json mcp_client::answer(const json& id, std::chrono::milliseconds limit) {
     }
   const auto until = std::chrono::steady_clock::now() + limit;
   while (std::chrono::steady_clock::now() < until) {
-    json message = hear(std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()));
+    json message =
+        hear(std::chrono::duration_cast<std::chrono::milliseconds>(until - std::chrono::steady_clock::now()));
     if (message.is_null()) return nullptr;
     if (message.is_object() && message.value("id", json()) == id) return message;
     others.push_back(std::move(message));
@@ -125,7 +129,9 @@ std::string mcp_client::text(const std::string& tool, json arguments) {
 }
 
 void mcp_client::initialize(const std::string& revision) {
-  request("initialize", {{"protocolVersion", revision}, {"capabilities", json::object()}, {"clientInfo", {{"name", "test"}, {"version", "1"}}}});
+  request("initialize", {{"protocolVersion", revision},
+                         {"capabilities", json::object()},
+                         {"clientInfo", {{"name", "test"}, {"version", "1"}}}});
   say(R"({"jsonrpc":"2.0","method":"notifications/initialized"})");
 }
 
@@ -181,7 +187,8 @@ bool ends_soon(pid_t pid) {
 }
 
 bool failed_with(const json& result, const std::string& part) {
-  const bool failed = result.value("isError", false) && result.at("content").at(0).at("text").get<std::string>().find(part) != std::string::npos;
+  const bool failed = result.value("isError", false) &&
+                      result.at("content").at(0).at("text").get<std::string>().find(part) != std::string::npos;
   if (!failed) ADD_FAILURE() << "expected a failure with \"" << part << "\", got " << result.dump().substr(0, 600);
   return failed;
 }

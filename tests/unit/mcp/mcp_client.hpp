@@ -17,7 +17,8 @@ using namespace std::chrono_literals;
 class mcp_client {
  public:
   // `environment` is laid over the test's own; an empty value takes a variable away.
-  explicit mcp_client(const std::string& workspace, std::vector<std::string> flags = {}, std::map<std::string, std::string> environment = {});
+  explicit mcp_client(const std::string& workspace, std::vector<std::string> flags = {},
+                      std::map<std::string, std::string> environment = {});
   ~mcp_client();
   mcp_client(const mcp_client&) = delete;
 

@@ -23,7 +23,8 @@ struct recorder : outlet {
 // Two tools: one that answers at once, one that the test answers.
 struct bench : toolbox {
   bench() {
-    for (const char* name : {"now", "later"}) infos.push_back({name, "T", "D", R"({"type":"object","properties":{}})", R"({"type":"object"})", read_only});
+    for (const char* name : {"now", "later"})
+      infos.push_back({name, "T", "D", R"({"type":"object","properties":{}})", R"({"type":"object"})", read_only});
   }
   const std::vector<tool_info>& tools() const override { return infos; }
   void start(const std::shared_ptr<tool_call>& call) override {
@@ -110,7 +111,8 @@ TEST_F(mcp_protocol, reports_rising_progress_to_whom_asked) {
   c.progress(0.5, 3, "lower");
   c.progress(2, std::nullopt, "");
   ASSERT_EQ(3u, out_->messages.size());
-  EXPECT_EQ((json{{"progressToken", 7}, {"progress", 1.0}, {"total", 3.0}}), out_->messages[1].at("params")) << "this revision has no message";
+  EXPECT_EQ((json{{"progressToken", 7}, {"progress", 1.0}, {"total", 3.0}}), out_->messages[1].at("params"))
+      << "this revision has no message";
   EXPECT_EQ(2.0, out_->messages[2].at("params").at("progress"));
   EXPECT_EQ(outlet::kind::notification, out_->kinds[1]);
 }
@@ -126,7 +128,8 @@ TEST_F(mcp_protocol, refuses_more_requests_than_it_can_hold) {
 }
 
 TEST_F(mcp_protocol, carries_the_http_status_of_errors_before_the_handler) {
-  const std::string meta = R"("_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}})";
+  const std::string meta =
+      R"("_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}})";
   say("x");
   say(R"({"jsonrpc":"2.0","id":1,"method":"nope"})");
   say(R"({"jsonrpc":"2.0","id":2,"method":"nope","params":{)" + meta + "}}");

@@ -63,7 +63,8 @@ TEST_F(mcp_stdio, never_answers_notifications_and_blank_lines) {
 
 TEST_F(mcp_stdio, takes_lines_in_any_pieces_and_skips_one_that_is_too_long) {
   mcp_client c(root_);
-  const std::string ping = R"({"jsonrpc":"2.0","id":1,"method":"ping"})" "\r\n";
+  const std::string ping = R"({"jsonrpc":"2.0","id":1,"method":"ping"})"
+                           "\r\n";
   for (const char byte : ping) c.say_raw(std::string(1, byte));
   EXPECT_EQ(1, c.hear().at("id"));
   const std::string piece(1 << 20, 'x');
@@ -77,13 +78,15 @@ TEST_F(mcp_stdio, takes_lines_in_any_pieces_and_skips_one_that_is_too_long) {
 
 TEST_F(mcp_stdio, agrees_on_the_asked_revision_and_never_on_a_newer_one) {
   for (const auto& [asked, given] : std::vector<std::pair<std::string, std::string>>{{"2024-11-05", "2024-11-05"},
-                                                                                    {"2025-03-26", "2025-03-26"},
-                                                                                    {"2025-06-18", "2025-06-18"},
-                                                                                    {"2025-11-25", "2025-11-25"},
-                                                                                    {"2026-07-28", "2025-11-25"},
-                                                                                    {"1999-01-01", "2025-11-25"}}) {
+                                                                                     {"2025-03-26", "2025-03-26"},
+                                                                                     {"2025-06-18", "2025-06-18"},
+                                                                                     {"2025-11-25", "2025-11-25"},
+                                                                                     {"2026-07-28", "2025-11-25"},
+                                                                                     {"1999-01-01", "2025-11-25"}}) {
     mcp_client c(root_);
-    const json result = c.request("initialize", {{"protocolVersion", asked}, {"capabilities", json::object()}, {"clientInfo", {{"name", "t"}, {"version", "1"}}}});
+    const json result = c.request("initialize", {{"protocolVersion", asked},
+                                                 {"capabilities", json::object()},
+                                                 {"clientInfo", {{"name", "t"}, {"version", "1"}}}});
     EXPECT_EQ(given, result.at("protocolVersion")) << asked;
     EXPECT_EQ("caged-mcp-server", result.at("serverInfo").at("name"));
     const json tool = c.request("tools/list").at("tools").at(0);
@@ -100,7 +103,8 @@ TEST_F(mcp_stdio, agrees_on_the_asked_revision_and_never_on_a_newer_one) {
 TEST_F(mcp_stdio, takes_batches_only_where_the_revision_has_them) {
   mcp_client c(root_);
   c.initialize("2025-03-26");
-  c.say(R"([{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"notifications/initialized"},{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"echo x"}}}])");
+  c.say(
+      R"([{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","method":"notifications/initialized"},{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"echo x"}}}])");
   const json answers = c.hear();
   ASSERT_TRUE(answers.is_array());
   ASSERT_EQ(2u, answers.size());
@@ -113,7 +117,8 @@ TEST_F(mcp_stdio, takes_batches_only_where_the_revision_has_them) {
 }
 
 json envelope(const std::string& revision = "2026-07-28") {
-  return {{"io.modelcontextprotocol/protocolVersion", revision}, {"io.modelcontextprotocol/clientCapabilities", json::object()}};
+  return {{"io.modelcontextprotocol/protocolVersion", revision},
+          {"io.modelcontextprotocol/clientCapabilities", json::object()}};
 }
 
 TEST_F(mcp_stdio, serves_the_stateless_era_on_the_same_pipe) {
@@ -125,7 +130,8 @@ TEST_F(mcp_stdio, serves_the_stateless_era_on_the_same_pipe) {
   EXPECT_EQ("caged-mcp-server", about.at("_meta").at("io.modelcontextprotocol/serverInfo").at("name"));
   EXPECT_EQ(0, about.at("ttlMs"));
   c.initialize("2024-11-05");
-  const json read = c.request("tools/call", {{"name", "file_read"}, {"arguments", {{"path", "a"}}}, {"_meta", envelope()}});
+  const json read =
+      c.request("tools/call", {{"name", "file_read"}, {"arguments", {{"path", "a"}}}, {"_meta", envelope()}});
   EXPECT_EQ("complete", read.at("resultType"));
   EXPECT_EQ("text", read.at("structuredContent").at("content"));
   EXPECT_FALSE(c.call("file_read", {{"path", "a"}}).contains("resultType"));
@@ -140,12 +146,17 @@ TEST_F(mcp_stdio, serves_the_stateless_era_on_the_same_pipe) {
   json bare = envelope();
   bare.erase("io.modelcontextprotocol/clientCapabilities");
   EXPECT_EQ(-32602, c.request("tools/list", {{"_meta", bare}}).at("error").at("code"));
-  EXPECT_EQ(-32602, c.request("tools/list", {{"_meta", {{"io.modelcontextprotocol/protocolVersion", 7}}}}).at("error").at("code"));
+  EXPECT_EQ(
+      -32602,
+      c.request("tools/list", {{"_meta", {{"io.modelcontextprotocol/protocolVersion", 7}}}}).at("error").at("code"));
 }
 
 TEST_F(mcp_stdio, keeps_a_subscription_open_until_it_is_cancelled) {
   mcp_client c(root_);
-  const json listen{{"jsonrpc", "2.0"}, {"id", "s"}, {"method", "subscriptions/listen"}, {"params", {{"_meta", envelope()}, {"notifications", {{"toolsListChanged", true}}}}}};
+  const json listen{{"jsonrpc", "2.0"},
+                    {"id", "s"},
+                    {"method", "subscriptions/listen"},
+                    {"params", {{"_meta", envelope()}, {"notifications", {{"toolsListChanged", true}}}}}};
   c.say(listen.dump());
   const json first = c.hear();
   EXPECT_EQ("notifications/subscriptions/acknowledged", first.at("method"));
@@ -162,7 +173,8 @@ TEST_F(mcp_stdio, keeps_a_subscription_open_until_it_is_cancelled) {
 TEST_F(mcp_stdio, lets_a_slow_tool_block_nobody_and_tells_ids_apart) {
   put("a", "x");
   mcp_client c(root_);
-  c.say(R"({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"sleep 0.4; echo slow"}}})");
+  c.say(
+      R"({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"sleep 0.4; echo slow"}}})");
   c.say(R"({"jsonrpc":"2.0","id":"1","method":"tools/call","params":{"name":"file_read","arguments":{"path":"a"}}})");
   c.say(R"({"jsonrpc":"2.0","id":1,"method":"ping"})");
   EXPECT_EQ("1", c.hear().at("id"));
@@ -175,7 +187,8 @@ TEST_F(mcp_stdio, lets_a_slow_tool_block_nobody_and_tells_ids_apart) {
 TEST_F(mcp_stdio, answers_what_was_asked_before_the_input_ended) {
   put("a", "x");
   mcp_client c(root_);
-  c.say(R"({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"echo done"}}})");
+  c.say(
+      R"({"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"echo done"}}})");
   c.say_raw(R"({"jsonrpc":"2.0","id":2,"method":"ping"})");  // without a newline
   c.close_input();
   EXPECT_TRUE(c.answer(1).contains("result"));
@@ -191,12 +204,16 @@ TEST_F(mcp_stdio, ends_promptly_with_everything_it_started) {
     ASSERT_FALSE(started.value("isError", false)) << started;
     const std::string id = started.at("structuredContent").at("id").get<std::string>();
     std::string output;
-    for (int i = 0; i < 300 && output.empty(); ++i, ::usleep(10000)) output = c.call("process_read", {{"id", id}}).at("structuredContent").at("output").get<std::string>();
+    for (int i = 0; i < 300 && output.empty(); ++i, ::usleep(10000))
+      output = c.call("process_read", {{"id", id}}).at("structuredContent").at("output").get<std::string>();
     const pid_t grandchild = std::stoi(output);
     ASSERT_TRUE(process_lives(grandchild));
-    c.say(R"({"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"sleep 985"}}})");
-    if (by_signal) c.signal(SIGTERM);
-    else c.close_input();
+    c.say(
+        R"({"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"terminal_exec","arguments":{"command":"sleep 985"}}})");
+    if (by_signal)
+      c.signal(SIGTERM);
+    else
+      c.close_input();
     EXPECT_EQ(0, c.wait(3s));
     EXPECT_TRUE(ends_soon(grandchild));
   }
@@ -205,7 +222,9 @@ TEST_F(mcp_stdio, ends_promptly_with_everything_it_started) {
 TEST_F(mcp_stdio, survives_a_client_that_does_not_read) {
   put("big", std::string(39000, 'x'));
   mcp_client c(root_);
-  const std::string ask = R"({"jsonrpc":"2.0","id":0,"method":"tools/call","params":{"name":"file_read","arguments":{"path":"big"}}})" "\n";
+  const std::string ask =
+      R"({"jsonrpc":"2.0","id":0,"method":"tools/call","params":{"name":"file_read","arguments":{"path":"big"}}})"
+      "\n";
   std::string all;
   for (int i = 0; i < 300; ++i) all += ask;  // 24 MB of answers
   c.say_raw(all);
@@ -275,9 +294,11 @@ TEST_F(mcp_stdio, lists_small_and_complete_descriptions) {
     EXPECT_FALSE(tool.at("description").get<std::string>().empty());
     EXPECT_EQ("object", tool.at("inputSchema").at("type"));
     EXPECT_EQ("object", tool.at("outputSchema").at("type"));
-    for (const char* hint : {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}) EXPECT_TRUE(tool.at("annotations").at(hint).is_boolean()) << tool;
+    for (const char* hint : {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"})
+      EXPECT_TRUE(tool.at("annotations").at(hint).is_boolean()) << tool;
   }
-  for (const char* name : {"filesystem_read", "filesystem_write", "filesystem_list", "filesystem_delete", "filesystem_search", "terminal_exec", "git_status", "git_diff", "git_log", "git_commit"})
+  for (const char* name : {"filesystem_read", "filesystem_write", "filesystem_list", "filesystem_delete",
+                           "filesystem_search", "terminal_exec", "git_status", "git_diff", "git_log", "git_commit"})
     EXPECT_NE(names.end(), std::find(names.begin(), names.end(), name)) << name;
 }
 

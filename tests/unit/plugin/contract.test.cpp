@@ -40,7 +40,8 @@ TEST(Contract, ABrokenPluginFailsForItsReason) {
   const auto report = run_contract(build_dir / "tests/modules/open_errors.so");
   ASSERT_TRUE(report.has_value());
   EXPECT_FALSE(report->passed());
-  EXPECT_THAT(failures(*report), HasSubstr("goes through its life: open: plugin tool.broken: open failed: the open is broken"));
+  EXPECT_THAT(failures(*report),
+              HasSubstr("goes through its life: open: plugin tool.broken: open failed: the open is broken"));
   const auto closing = run_contract(build_dir / "tests/modules/close_errors.so");
   EXPECT_THAT(failures(*closing), HasSubstr("closes a second time without harm: close: the close is broken"));
 }
@@ -58,7 +59,8 @@ TEST(Contract, NothingRunIsNothingPassed) {
 }
 
 int check(const std::string& arguments) {
-  const int status = std::system((build_dir / "bin/caged-plugin-check").string().append(" " + arguments + " >/dev/null 2>&1").c_str());
+  const int status =
+      std::system((build_dir / "bin/caged-plugin-check").string().append(" " + arguments + " >/dev/null 2>&1").c_str());
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 

@@ -28,7 +28,8 @@ TEST_F(Files, RefusesWhatIsNotThere) {
 }
 
 TEST_F(Files, RefusesWhatIsNoLibrary) {
-  const fs::path text = write_file("text.so", "#!/bin/sh\necho I am not a plugin, but I am long enough to be a header\n");
+  const fs::path text =
+      write_file("text.so", "#!/bin/sh\necho I am not a plugin, but I am long enough to be a header\n");
   EXPECT_EQ(refusal(text).message, "plugin " + text.string() + ": it is not an ELF file");
   const fs::path empty = write_file("empty.so", "");
   EXPECT_EQ(refusal(empty).message, "plugin " + empty.string() + ": it is not an ELF file");
@@ -39,8 +40,8 @@ TEST_F(Files, RefusesWhatIsNoLibrary) {
 TEST_F(Files, RefusesATruncatedLibraryAtEveryLength) {
   std::ifstream in(module_path("good"), std::ios::binary);
   const std::string whole((std::istreambuf_iterator<char>(in)), {});
-  for (const std::size_t length : {std::size_t{5}, std::size_t{63}, std::size_t{64}, std::size_t{400}, whole.size() / 2,
-                                   whole.size() - 100}) {
+  for (const std::size_t length :
+       {std::size_t{5}, std::size_t{63}, std::size_t{64}, std::size_t{400}, whole.size() / 2, whole.size() - 100}) {
     const error e = refusal(write_file("cut.so", whole.substr(0, length)));
     EXPECT_EQ(e.reason, "plugin_not_a_library") << length;
     EXPECT_THAT(e.message, HasSubstr("it is truncated: it ")) << length;
@@ -123,8 +124,9 @@ TEST_F(Files, RefusesConfigurationThatDoesNotFit) {
   EXPECT_EQ(e.code, errc::invalid_argument);
   EXPECT_EQ(e.reason, "plugin_config_invalid");
   EXPECT_EQ(e.path, "/plugins/tool/good/colour");
-  EXPECT_EQ(e.message,
-            "plugin tool.good: the configuration does not fit: found the string \"gren\", expected one of \"red\", \"blue\"");
+  EXPECT_EQ(
+      e.message,
+      "plugin tool.good: the configuration does not fit: found the string \"gren\", expected one of \"red\", \"blue\"");
   EXPECT_EQ(e.action, "Correct /plugins/tool/good/colour; `caged plugins schema tool.good` shows what fits.");
   const error unknown = refusal(module_path("good"), {{"color", "red"}});
   EXPECT_THAT(unknown.message, HasSubstr("the property \"color\" is not known here"));

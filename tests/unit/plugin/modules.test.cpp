@@ -45,29 +45,33 @@ INSTANTIATE_TEST_SUITE_P(
         broken_case{"symbol_missing", "plugin_symbol_missing",
                     "it exports no symbol caged_plugin_v1, so it is no Caged plugin",
                     "Add the CAGED_PLUGIN macro to one of its source files."},
-        broken_case{"magic_wrong", "plugin_magic", "the descriptor begins with 0x1234, expected 0x314c504445474143", use_macro},
+        broken_case{"magic_wrong", "plugin_magic", "the descriptor begins with 0x1234, expected 0x314c504445474143",
+                    use_macro},
         broken_case{"size_small", "plugin_size", "the descriptor has 40 bytes, expected at least 112", rebuild},
         broken_case{"abi_newer", "plugin_abi", "the descriptor has layout 2, this host reads layout 1", newer},
         broken_case{"field_null", "plugin_field_missing", "the descriptor's field create is null", use_macro},
         broken_case{"kind_unknown", "plugin_kind",
                     "the kind is \"wizard\", expected one of storage, billing, vmm, tool, transport",
                     "Derive the plugin class from an interface of this host's SDK."},
-        broken_case{"name_bad", "plugin_name",
-                    "the name is \"../Etc\", expected 1 to 32 lower-case letters, digits and dashes, beginning with a letter",
-                    "Correct NAME in caged_add_plugin()."},
+        broken_case{
+            "name_bad", "plugin_name",
+            "the name is \"../Etc\", expected 1 to 32 lower-case letters, digits and dashes, beginning with a letter",
+            "Correct NAME in caged_add_plugin()."},
         broken_case{"event_schema_newer", "plugin_event_schema",
                     "it was built against event catalogue 999, this host has 1", newer},
         broken_case{"needs_unknown", "plugin_needs_unknown",
                     "it needs services this host does not know (bits 0x8000000000000000)", "Use a newer host."},
-        broken_case{"schema_not_json", "plugin_config_schema",
-                    "the configuration schema is malformed: the text is not JSON at line 1, column 2: syntax error while "
-                    "parsing object key - invalid literal; last read: '{o'; expected string literal",
-                    schema_file},
-        broken_case{"schema_malformed", "plugin_config_schema",
-                    "the configuration schema is refused: the schema is malformed: none of the alternatives fits: found the "
-                    "string \"strng\", expected one of \"array\", \"boolean\", \"integer\", \"null\", \"number\", \"object\", "
-                    "\"string\"; did you mean \"string\"?; or: found the string \"strng\", expected an array",
-                    schema_file},
+        broken_case{
+            "schema_not_json", "plugin_config_schema",
+            "the configuration schema is malformed: the text is not JSON at line 1, column 2: syntax error while "
+            "parsing object key - invalid literal; last read: '{o'; expected string literal",
+            schema_file},
+        broken_case{
+            "schema_malformed", "plugin_config_schema",
+            "the configuration schema is refused: the schema is malformed: none of the alternatives fits: found the "
+            "string \"strng\", expected one of \"array\", \"boolean\", \"integer\", \"null\", \"number\", \"object\", "
+            "\"string\"; did you mean \"string\"?; or: found the string \"strng\", expected an array",
+            schema_file},
         broken_case{"schema_not_object", "plugin_config_schema",
                     "the configuration schema does not say \"type\": \"object\"", schema_file}),
     case_name);
@@ -94,7 +98,8 @@ INSTANTIATE_TEST_SUITE_P(
                       broken_case{"boost", "", "Boost version", "Build the plugin with Boost 1_"},
                       broken_case{"asio", "", "Asio linkage", "Link the plugin with the CMake target caged::sdk"},
                       broken_case{"json", "", "nlohmann-json version", "Build the plugin with nlohmann-json 3."},
-                      broken_case{"sanitizer", "", "sanitizer", "Compile the plugin with the host's sanitizer setting: "}),
+                      broken_case{"sanitizer", "", "sanitizer",
+                                  "Compile the plugin with the host's sanitizer setting: "}),
     case_name);
 
 // Fails in create(): the message names plugin and step.
@@ -139,7 +144,8 @@ TEST_P(InAStep, IsTakenOut) {
   auto loaded = host_->load(module_path(c.module), {});
   ASSERT_TRUE(loaded.has_value()) << describe(loaded.error());
   std::optional<error> first;
-  for (const auto step : {&plugin_host::open_all, &plugin_host::serve_all, &plugin_host::drain_all, &plugin_host::close_all}) {
+  for (const auto step :
+       {&plugin_host::open_all, &plugin_host::serve_all, &plugin_host::drain_all, &plugin_host::close_all}) {
     const auto answer = (host_.get()->*step)();
     if (answer.has_error() && !first) first = answer.error();
   }
@@ -168,15 +174,18 @@ INSTANTIATE_TEST_SUITE_P(
                     "open took longer than its deadline of 300 ms and blocks a thread of the host", ""},
         broken_case{"serve_throws", "plugin_threw", "serve threw: the serve is broken", ""},
         broken_case{"serve_errors", "broken_on_purpose", "serve failed: the serve is broken", ""},
-        broken_case{"serve_awaits", "plugin_late", "serve took longer than its deadline of 300 ms and was cancelled", ""},
+        broken_case{"serve_awaits", "plugin_late", "serve took longer than its deadline of 300 ms and was cancelled",
+                    ""},
         broken_case{"serve_deaf", "plugin_late",
                     "serve took longer than its deadline of 300 ms and ignores cancellation; it is abandoned", ""},
         broken_case{"drain_throws", "plugin_threw", "drain threw: the drain is broken", ""},
         broken_case{"drain_errors", "broken_on_purpose", "drain failed: the drain is broken", ""},
-        broken_case{"drain_awaits", "plugin_late", "drain took longer than its deadline of 300 ms and was cancelled", ""},
+        broken_case{"drain_awaits", "plugin_late", "drain took longer than its deadline of 300 ms and was cancelled",
+                    ""},
         broken_case{"close_throws", "plugin_threw", "close threw: the close is broken", ""},
         broken_case{"close_errors", "broken_on_purpose", "close failed: the close is broken", ""},
-        broken_case{"close_awaits", "plugin_late", "close took longer than its deadline of 300 ms and was cancelled", ""},
+        broken_case{"close_awaits", "plugin_late", "close took longer than its deadline of 300 ms and was cancelled",
+                    ""},
         broken_case{"close_deaf", "plugin_late",
                     "close took longer than its deadline of 300 ms and ignores cancellation; it is abandoned", ""}),
     case_name);
@@ -209,9 +218,10 @@ TEST_F(PluginTest, RefusesASecondOfTheSameName) {
 TEST_F(PluginTest, NamesTheMissingLibrary) {
   const error e = refusal(module_path("library_missing"));
   EXPECT_EQ(e.reason, "plugin_library_missing");
-  EXPECT_EQ(e.message, "plugin " + module_path("library_missing").string() +
-                           ": a library it needs is not there: libcaged-test-absent.so: cannot open shared object file: "
-                           "No such file or directory");
+  EXPECT_EQ(e.message,
+            "plugin " + module_path("library_missing").string() +
+                ": a library it needs is not there: libcaged-test-absent.so: cannot open shared object file: "
+                "No such file or directory");
 }
 
 TEST_F(PluginTest, NamesTheUndefinedSymbol) {

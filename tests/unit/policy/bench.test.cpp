@@ -19,17 +19,43 @@ event fact(std::string type, json data) {
   return e;
 }
 
-// What a build and a test run are made of, in about the usual shares: file reads and writes, programs, a few connections.
+// What a build and a test run are made of, in about the usual shares: file reads and writes, programs, a few
+// connections.
 std::vector<event> ordinary_events() {
   std::vector<event> out;
   for (int i = 0; i < 40; ++i) {
     const std::string n = std::to_string(i);
-    out.push_back(fact("file_op", {{"operation", "read"}, {"path", "/workspace/src/module" + n + ".c"}, {"exe", "/usr/bin/cc1"}, {"pid", 100 + i}, {"source", "exec"}}));
-    out.push_back(fact("file_op", {{"operation", "read"}, {"path", "/usr/include/header" + n + ".h"}, {"exe", "/usr/bin/cc1"}, {"pid", 100 + i}, {"source", "exec"}}));
-    out.push_back(fact("file_op", {{"operation", "write"}, {"path", "/workspace/build/module" + n + ".o"}, {"exe", "/usr/bin/as"}, {"pid", 100 + i}, {"source", "exec"}}));
-    if (i % 8 == 0) out.push_back(fact("command", {{"argv", {"/usr/bin/cc", "-O2", "-c", "module" + n + ".c", "-o", "module" + n + ".o"}}, {"path", "/usr/bin/cc"}, {"pid", 100 + i}, {"ppid", 99}, {"uid", 1000}, {"source", "exec"}}));
-    if (i % 10 == 0) out.push_back(fact("network", {{"operation", "connect"}, {"host", "github.com"}, {"address", "104.16.1.35"}, {"port", 443}, {"verdict", "allow"}}));
-    if (i % 20 == 0) out.push_back(fact("command", {{"command", "cd build && make -j4 2>&1 | tail -20"}, {"source", "rest"}}));
+    out.push_back(fact("file_op", {{"operation", "read"},
+                                   {"path", "/workspace/src/module" + n + ".c"},
+                                   {"exe", "/usr/bin/cc1"},
+                                   {"pid", 100 + i},
+                                   {"source", "exec"}}));
+    out.push_back(fact("file_op", {{"operation", "read"},
+                                   {"path", "/usr/include/header" + n + ".h"},
+                                   {"exe", "/usr/bin/cc1"},
+                                   {"pid", 100 + i},
+                                   {"source", "exec"}}));
+    out.push_back(fact("file_op", {{"operation", "write"},
+                                   {"path", "/workspace/build/module" + n + ".o"},
+                                   {"exe", "/usr/bin/as"},
+                                   {"pid", 100 + i},
+                                   {"source", "exec"}}));
+    if (i % 8 == 0)
+      out.push_back(
+          fact("command", {{"argv", {"/usr/bin/cc", "-O2", "-c", "module" + n + ".c", "-o", "module" + n + ".o"}},
+                           {"path", "/usr/bin/cc"},
+                           {"pid", 100 + i},
+                           {"ppid", 99},
+                           {"uid", 1000},
+                           {"source", "exec"}}));
+    if (i % 10 == 0)
+      out.push_back(fact("network", {{"operation", "connect"},
+                                     {"host", "github.com"},
+                                     {"address", "104.16.1.35"},
+                                     {"port", 443},
+                                     {"verdict", "allow"}}));
+    if (i % 20 == 0)
+      out.push_back(fact("command", {{"command", "cd build && make -j4 2>&1 | tail -20"}, {"source", "rest"}}));
   }
   return out;
 }
@@ -67,7 +93,8 @@ TEST(bench_policy, one_evaluation_of_the_trust_policy) {
   ASSERT_TRUE(engine) << describe(engine.error());
   const auto events = ordinary_events();
   const timing all = measure(**engine, events, 200);
-  std::printf("trust policy, ordinary mix: p50 %.2f us, p99 %.2f us, %.0f events/s on one core\n", all.p50, all.p99, all.per_second);
+  std::printf("trust policy, ordinary mix: p50 %.2f us, p99 %.2f us, %.0f events/s on one core\n", all.p50, all.p99,
+              all.per_second);
   for (const char* kind : {"file_op", "command", "network"}) {
     std::vector<event> some;
     for (const auto& e : events) {

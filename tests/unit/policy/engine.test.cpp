@@ -33,7 +33,8 @@ TEST(engine, refuses_what_it_cannot_load_and_says_why) {
 TEST(engine, arguments_are_held_to_the_schema_and_get_defaults) {
   policy_folder folder;
   folder.write("p.lua", with_gate("return deny(ctx.args.word .. #ctx.args.list)", "",
-                                  "args = { type = 'object', additionalProperties = false, properties = { word = { type = 'string', default = 'dft' }, "
+                                  "args = { type = 'object', additionalProperties = false, properties = { word = { "
+                                  "type = 'string', default = 'dft' }, "
                                   "list = { type = 'array', items = { type = 'integer' }, default = {} } } },"));
   auto options = folder.options({"p.lua"});
   options.policies[0].args = {{"wrod", "x"}};
@@ -52,11 +53,14 @@ TEST(engine, arguments_are_held_to_the_schema_and_get_defaults) {
 
 TEST(engine, handlers_see_the_event_and_the_session) {
   policy_folder folder;
-  folder.write("p.lua", with_gate("local parts = { event.type, event.command, event.data.command, event.argv[2], #event.argv, event.nothing == nil, event.time, event.session_id, "
-                                  "ctx.session.agent, ctx.policy, event.deep.er.est } "
-                                  "for i, v in ipairs(event.argv) do parts[#parts + 1] = i .. v end "
-                                  "for k, v in pairs(event.deep) do parts[#parts + 1] = k end "
-                                  "for i = 1, #parts do parts[i] = tostring(parts[i]) end return deny(table.concat(parts, ' '))"));
+  folder.write(
+      "p.lua",
+      with_gate("local parts = { event.type, event.command, event.data.command, event.argv[2], #event.argv, "
+                "event.nothing == nil, event.time, event.session_id, "
+                "ctx.session.agent, ctx.policy, event.deep.er.est } "
+                "for i, v in ipairs(event.argv) do parts[#parts + 1] = i .. v end "
+                "for k, v in pairs(event.deep) do parts[#parts + 1] = k end "
+                "for i = 1, #parts do parts[i] = tostring(parts[i]) end return deny(table.concat(parts, ' '))"));
   auto engine = policy_engine::load(folder.options({"p.lua"}));
   ASSERT_TRUE(engine);
   const json data = {{"command", "ls"}, {"argv", {"a", "b"}}, {"deep", {{"er", {{"est", -3}}}}}};
@@ -66,8 +70,10 @@ TEST(engine, handlers_see_the_event_and_the_session) {
 
 TEST(engine, the_most_severe_verdict_wins_and_deductions_add_up) {
   policy_folder folder;
-  const char* bodies[] = {"return allow('fine')", "return annotate({ a = 1 }), deduct(5, 'five')", "return ask('human?')", "return { deduct(2.5, 'x', { rule = 'r', advice = 'v' }), deny('no', { rule = 'first', advice = 'do that' }) }",
-                          "return deny('also no')"};
+  const char* bodies[] = {
+      "return allow('fine')", "return annotate({ a = 1 }), deduct(5, 'five')", "return ask('human?')",
+      "return { deduct(2.5, 'x', { rule = 'r', advice = 'v' }), deny('no', { rule = 'first', advice = 'do that' }) }",
+      "return deny('also no')"};
   std::vector<std::string> files;
   for (int i = 0; i < 5; ++i) {
     files.push_back("p" + std::to_string(i) + ".lua");
@@ -130,8 +136,10 @@ TEST(engine, what_nobody_asks_for_is_allowed) {
   EXPECT_TRUE((*engine)->observe(make_event("no such type"), json::object()).allowed());
 }
 
-constexpr std::string_view counting = "ctx.state.n = (ctx.state.n or 0) + 1 ctx.state.seen = ctx.state.seen or {} ctx.state.seen[#ctx.state.seen + 1] = 'x' "
-                                      "return annotate(string.format('%d', ctx.state.n))";
+constexpr std::string_view counting =
+    "ctx.state.n = (ctx.state.n or 0) + 1 ctx.state.seen = ctx.state.seen or {} ctx.state.seen[#ctx.state.seen + 1] = "
+    "'x' "
+    "return annotate(string.format('%d', ctx.state.n))";
 
 TEST(engine, state_is_per_session_survives_parking_restart_and_reload) {
   policy_folder folder;
@@ -142,7 +150,8 @@ TEST(engine, state_is_per_session_survives_parking_restart_and_reload) {
   ASSERT_TRUE(engine);
   for (int round = 1; round <= 5; ++round) {
     for (int s = 0; s < 10; ++s) {
-      const verdict v = (*engine)->observe(make_event("error", json::object(), "s" + std::to_string(s)), json::object());
+      const verdict v =
+          (*engine)->observe(make_event("error", json::object(), "s" + std::to_string(s)), json::object());
       ASSERT_TRUE(v.failures.empty()) << v.to_json().dump();
       ASSERT_EQ(v.annotations.at(0).value, std::to_string(round));
     }
@@ -200,7 +209,8 @@ TEST(engine, libraries_come_from_lib_only_and_may_not_go_in_circles) {
 
 TEST(engine, long_strings_are_cut_and_say_so) {
   policy_folder folder;
-  folder.write("p.lua", with_gate("return deny(tostring(event.truncated) .. #event.command .. event.command:sub(1, 1) .. event.command:sub(-1))"));
+  folder.write("p.lua", with_gate("return deny(tostring(event.truncated) .. #event.command .. event.command:sub(1, 1) "
+                                  ".. event.command:sub(-1))"));
   auto engine = policy_engine::load(folder.options({"p.lua"}));
   ASSERT_TRUE(engine);
   EXPECT_EQ((*engine)->gate(make_event("command", {{"command", "ab"}}), json::object()).reason, "false2ab");
@@ -218,7 +228,8 @@ TEST(engine, workers_share_nothing_and_threads_may_ask_at_once) {
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
-      for (int i = 0; i < 200; ++i) (*engine)->observe(make_event("error", json::object(), "s" + std::to_string((i + t) % 8)), json::object());
+      for (int i = 0; i < 200; ++i)
+        (*engine)->observe(make_event("error", json::object(), "s" + std::to_string((i + t) % 8)), json::object());
     });
   }
   for (int i = 0; i < 5; ++i) EXPECT_TRUE((*engine)->reload());

@@ -66,13 +66,20 @@ struct peers {
 
 TEST(pattern, same_answers_as_lua) {
   peers p;
-  const char* const codes[] = {
-      "local s, p = ... return string.find(s, p)", "local s, p = ... return string.match(s, p)", "local s, p = ... return string.gsub(s, p, '<%0>')",
-      "local s, p = ... return string.gsub(s, p, '%1', 2)", "local s, p = ... local o = '' for a, b in string.gmatch(s, p) do o = o .. tostring(a) .. ',' .. tostring(b) .. ';' end return o",
-      "local s, p = ... return string.find(s, p, -3)", "local s, p = ... return string.find(s, p, 2, true)", "local s, p = ... return string.gsub(s, p, { a = 'x', b = true, ab = false })"};
+  const char* const codes[] = {"local s, p = ... return string.find(s, p)",
+                               "local s, p = ... return string.match(s, p)",
+                               "local s, p = ... return string.gsub(s, p, '<%0>')",
+                               "local s, p = ... return string.gsub(s, p, '%1', 2)",
+                               "local s, p = ... local o = '' for a, b in string.gmatch(s, p) do o = o .. tostring(a) "
+                               ".. ',' .. tostring(b) .. ';' end return o",
+                               "local s, p = ... return string.find(s, p, -3)",
+                               "local s, p = ... return string.find(s, p, 2, true)",
+                               "local s, p = ... return string.gsub(s, p, { a = 'x', b = true, ab = false })"};
   std::mt19937 random(7);
   constexpr std::string_view letters = "aab1 ._-(";
-  constexpr std::string_view pieces[] = {"a", "b", ".", "%a", "%d", "%s", "%w", "%p", "[ab]", "[^a]", "[a-c]", "%f[%w]", "%b()", "(", ")", "()", "*", "+", "-", "?", "^", "$", "%1", "%", "[", "]", "[]]", "%-"};
+  constexpr std::string_view pieces[] = {"a",     "b",      ".",    "%a", "%d", "%s", "%w",  "%p", "[ab]", "[^a]",
+                                         "[a-c]", "%f[%w]", "%b()", "(",  ")",  "()", "*",   "+",  "-",    "?",
+                                         "^",     "$",      "%1",   "%",  "[",  "]",  "[]]", "%-"};
   int compared = 0;
   for (int round = 0; round < 6000; ++round) {
     std::string subject, pattern;

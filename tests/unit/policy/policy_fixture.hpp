@@ -47,8 +47,9 @@ inline std::string with_gate(std::string_view body, std::string_view before = ""
          " gate = { command = function(event, ctx) " + std::string(body) + "\nend } }";
 }
 inline std::string with_fact(std::string_view body, std::string_view name = "p") {
-  return "return { name = '" + std::string(name) + "', version = '1', requires_schema = 1, on = { error = function(event, ctx) " +
-         std::string(body) + "\nend } }";
+  return "return { name = '" + std::string(name) +
+         "', version = '1', requires_schema = 1, on = { error = function(event, ctx) " + std::string(body) +
+         "\nend } }";
 }
 
 inline event make_event(std::string type, json data = json::object(), std::string session = "s1") {

@@ -12,30 +12,37 @@ std::string words_of(std::string_view text) {
   std::string out;
   for (const auto& c : parse(text).commands) {
     out += out.empty() ? "" : " ; ";
-    for (std::size_t i = 0; i < c.words.size(); ++i) out += (i > 0 ? "|" : "") + c.words[i].text + (c.words[i].dynamic ? "?" : "");
+    for (std::size_t i = 0; i < c.words.size(); ++i)
+      out += (i > 0 ? "|" : "") + c.words[i].text + (c.words[i].dynamic ? "?" : "");
   }
   return out;
 }
 
 TEST(shell, broken_text_is_marked_incomplete) {
-  for (const char* text : {"'", "\"", "`", "$(", "${x", "(", "{ ", "if true", "case x in a) b", "cat <<E\nx", "$'", "a \"$(", "<(", "while x; do"}) {
+  for (const char* text : {"'", "\"", "`", "$(", "${x", "(", "{ ", "if true", "case x in a) b", "cat <<E\nx", "$'",
+                           "a \"$(", "<(", "while x; do"}) {
     EXPECT_FALSE(parse(text).complete) << text;
   }
-  for (const char* text : {"", " ", "\n\n", "ls", "a | b", "a && b || c", "# x", "(a)", "{ a; }", "a <<E\nx\nE\nb", "for i in a; do b; done", "f() { a; }"}) {
+  for (const char* text : {"", " ", "\n\n", "ls", "a | b", "a && b || c", "# x", "(a)", "{ a; }", "a <<E\nx\nE\nb",
+                           "for i in a; do b; done", "f() { a; }"}) {
     EXPECT_TRUE(parse(text).complete) << text;
   }
 }
 
 TEST(shell, garbage_never_hangs_or_grows) {
   std::mt19937 random(11);
-  constexpr std::string_view pieces[] = {"(", ")", "{", "}", "$(", "`", "\"", "'", "\\", "<", ">", "<<", "<<<E", "&", "|", ";", ";;", "\n", " ", "$", "${", "}", "x", "=", "if ", "fi", "do ", "done", "case ", "in ", "esac", "f()", "$'", "\x01", "\x04", "{a,b}", "<(", "#", "*", "for ", "0"};
+  constexpr std::string_view pieces[] = {
+      "(",     ")",   "{",    "}",   "$(", "`",    "\"",   "'",     "\\", "<", ">",   "<<",   "<<<E", "&",
+      "|",     ";",   ";;",   "\n",  " ",  "$",    "${",   "}",     "x",  "=", "if ", "fi",   "do ",  "done",
+      "case ", "in ", "esac", "f()", "$'", "\x01", "\x04", "{a,b}", "<(", "#", "*",   "for ", "0"};
   const auto begin = std::chrono::steady_clock::now();
   for (int round = 0; round < 4000; ++round) {
     std::string text;
     for (auto n = random() % 60; n > 0; --n) text += pieces[random() % std::size(pieces)];
     parse(text);
   }
-  for (const char* piece : {"(", "$(", "{ ", "`", "<(", "\"$(", "${x:-", "a|", "{a,b}", "if ", "x=", "<<E\n", "f(){ "}) {
+  for (const char* piece :
+       {"(", "$(", "{ ", "`", "<(", "\"$(", "${x:-", "a|", "{a,b}", "if ", "x=", "<<E\n", "f(){ "}) {
     std::string text;
     while (text.size() < 120'000) text += piece;
     parse(text);

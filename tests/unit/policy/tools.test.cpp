@@ -21,17 +21,19 @@ TEST(tools, a_new_policy_is_valid_and_its_tests_pass) {
 TEST(tools, failing_broken_and_empty_tests_are_reported) {
   policy_folder folder;
   folder.write("p/p.lua", with_gate("return deny('no')"));
-  folder.write("p/p_test.lua", "test('fails', function(t) t.kind(t.session().gate('command', {}), 'allow') end)\n"
-                               "test('works', function(t) t.kind(t.session().gate('command', {}), 'deny') end)\n"
-                               "test('loops', function(t) error({}) end)\n"
-                               "test('bad data', function(t) t.session().gate('command', { argv = 'x' }) end)\n"
-                               "test('bad type', function(t) t.session().fact('nonsense', {}) end)\n");
+  folder.write("p/p_test.lua",
+               "test('fails', function(t) t.kind(t.session().gate('command', {}), 'allow') end)\n"
+               "test('works', function(t) t.kind(t.session().gate('command', {}), 'deny') end)\n"
+               "test('loops', function(t) error({}) end)\n"
+               "test('bad data', function(t) t.session().gate('command', { argv = 'x' }) end)\n"
+               "test('bad type', function(t) t.session().fact('nonsense', {}) end)\n");
   folder.write("q/q_test.lua", "this is no Lua");
   folder.write("r/r_test.lua", "-- nothing");
   const json report = run_policy_tests({folder.path()});
   EXPECT_EQ(report["passed"], 1) << report.dump(2);
   EXPECT_EQ(report["failed"], 6) << report.dump(2);
-  EXPECT_NE(report["files"][0]["tests"][0]["message"].get<std::string>().find("expected allow, found deny"), std::string::npos);
+  EXPECT_NE(report["files"][0]["tests"][0]["message"].get<std::string>().find("expected allow, found deny"),
+            std::string::npos);
   EXPECT_TRUE(report["files"][1].contains("error"));
   EXPECT_TRUE(report["files"][2].contains("error"));
   EXPECT_EQ(run_policy_tests({folder.path()}, {folder.path() / "none_test.lua"})["failed"], 1);
@@ -92,7 +94,8 @@ TEST(tools, replay_shows_what_a_change_would_have_changed) {
 TEST(tools, replay_asks_the_gate_that_would_have_been_asked) {
   policy_folder folder;
   folder.write("p.lua", with_gate("return deny('no')"));
-  std::vector<event> events{make_event("command", {{"command", "x"}, {"source", "rest"}}), make_event("command", {{"argv", {"x"}}, {"source", "exec"}})};
+  std::vector<event> events{make_event("command", {{"command", "x"}, {"source", "rest"}}),
+                            make_event("command", {{"argv", {"x"}}, {"source", "exec"}})};
   auto report = replay_events(folder.options({"p.lua"}), nullptr, events, json::object());
   ASSERT_TRUE(report);
   EXPECT_EQ((*report)["verdicts"]["deny"], 1);
@@ -100,7 +103,8 @@ TEST(tools, replay_asks_the_gate_that_would_have_been_asked) {
 }
 
 TEST(tools, events_from_json_are_checked) {
-  for (const char* bad : {"null", "[]", "{}", R"({"type":1})", R"({"type":""})", R"({"type":"x","data":1})", R"({"type":"x","id":"1"})", R"({"type":"x","session_id":3})"}) {
+  for (const char* bad : {"null", "[]", "{}", R"({"type":1})", R"({"type":""})", R"({"type":"x","data":1})",
+                          R"({"type":"x","id":"1"})", R"({"type":"x","session_id":3})"}) {
     EXPECT_FALSE(event_from_json(json::parse(bad))) << bad;
   }
   auto e = event_from_json(json::parse(R"({"type":"error","data":{"message":"m"},"id":3,"session_id":"s"})"));

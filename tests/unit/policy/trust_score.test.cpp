@@ -12,8 +12,10 @@ verdict losing(double points) {
 }
 
 TEST(trust_score, bad_saved_scores_are_refused) {
-  for (const char* text : {"null", "{}", "[]", R"({"points_lost":"x","dropped":0,"deductions":[]})", R"({"points_lost":-1,"dropped":0,"deductions":[]})",
-                           R"({"points_lost":1,"dropped":0,"deductions":[{}]})", R"({"points_lost":1,"dropped":-1.5,"deductions":7})"}) {
+  for (const char* text :
+       {"null", "{}", "[]", R"({"points_lost":"x","dropped":0,"deductions":[]})",
+        R"({"points_lost":-1,"dropped":0,"deductions":[]})", R"({"points_lost":1,"dropped":0,"deductions":[{}]})",
+        R"({"points_lost":1,"dropped":-1.5,"deductions":7})"}) {
     EXPECT_FALSE(trust_score::from_json(json::parse(text))) << text;
   }
 }
@@ -49,7 +51,15 @@ TEST(trust_score, never_leaves_its_range_and_stays_bounded) {
 }
 
 TEST(trust_score, bands_and_sandboxes) {
-  for (const auto& [points, name] : {std::pair{90, "excellent"}, {89, "good"}, {70, "good"}, {69, "caution"}, {50, "caution"}, {49, "warning"}, {30, "warning"}, {29, "critical"}, {0, "critical"}}) {
+  for (const auto& [points, name] : {std::pair{90, "excellent"},
+                                     {89, "good"},
+                                     {70, "good"},
+                                     {69, "caution"},
+                                     {50, "caution"},
+                                     {49, "warning"},
+                                     {30, "warning"},
+                                     {29, "critical"},
+                                     {0, "critical"}}) {
     EXPECT_EQ(band_of(points).name, name) << points;
   }
   EXPECT_EQ(sandbox_score({}), 100);

@@ -15,7 +15,8 @@ verdict of(verdict_kind kind, std::string reason) {
 }
 
 TEST(verdict, severity_decides_and_the_first_of_equals_speaks) {
-  const verdict_kind order[] = {verdict_kind::allow, verdict_kind::annotate, verdict_kind::ask, verdict_kind::deny, verdict_kind::pause, verdict_kind::kill};
+  const verdict_kind order[] = {verdict_kind::allow, verdict_kind::annotate, verdict_kind::ask,
+                                verdict_kind::deny,  verdict_kind::pause,    verdict_kind::kill};
   for (std::size_t i = 0; i < std::size(order); ++i) {
     for (std::size_t k = 0; k < std::size(order); ++k) {
       verdict a = of(order[i], "first");

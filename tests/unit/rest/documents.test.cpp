@@ -127,7 +127,9 @@ TEST_F(documents, files_are_written_as_bytes_or_as_json) {
 TEST_F(documents, an_upload_that_breaks_off_reaches_the_operation_as_an_error) {
   {
     raw_socket s(port_);
-    s.send("PUT /v1/files/content?path=x HTTP/1.1\r\nHost: localhost\r\nX-API-Key: caged_sk_full\r\nContent-Length: 1000\r\n\r\nabc");
+    s.send(
+        "PUT /v1/files/content?path=x HTTP/1.1\r\nHost: localhost\r\nX-API-Key: caged_sk_full\r\nContent-Length: "
+        "1000\r\n\r\nabc");
     EXPECT_TRUE(eventually([] { return bytes_written == 3u; }));
   }
   EXPECT_TRUE(eventually([this] { return front_->statistics().connections == 0; }));
@@ -135,7 +137,9 @@ TEST_F(documents, an_upload_that_breaks_off_reaches_the_operation_as_an_error) {
 
 TEST_F(documents, a_body_that_stalls_is_408) {
   raw_socket s(port_);
-  s.send("POST /v1/sandboxes HTTP/1.1\r\nHost: localhost\r\nX-API-Key: caged_sk_full\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{");
+  s.send(
+      "POST /v1/sandboxes HTTP/1.1\r\nHost: localhost\r\nX-API-Key: caged_sk_full\r\nContent-Type: "
+      "application/json\r\nContent-Length: 9\r\n\r\n{");
   EXPECT_TRUE(s.read_all().starts_with("HTTP/1.1 408 "));
 }
 
@@ -163,9 +167,11 @@ TEST_F(documents, metrics_need_a_key_and_count) {
   ask("GET", "/v1/sandboxes/a");
   ask("GET", "/v1/nothing");
   const auto text = ask("GET", "/metrics", {}, {}, "caged_sk_reader").body;
-  for (const char* line : {"caged_build_info{version=\"1.2.3\"} 1\n", "caged_http_requests_total{route=\"sandbox.get\",status=\"200\"} 1\n",
-                           "caged_http_requests_total{route=\"none\",status=\"404\"} 1\n", "caged_sandboxes{status=\"running\"} 2\n",
-                           "caged_sandboxes{status=\"paused\"} 0\n", "caged_http_request_duration_seconds_count{route=\"sandbox.get\"} 1\n",
+  for (const char* line : {"caged_build_info{version=\"1.2.3\"} 1\n",
+                           "caged_http_requests_total{route=\"sandbox.get\",status=\"200\"} 1\n",
+                           "caged_http_requests_total{route=\"none\",status=\"404\"} 1\n",
+                           "caged_sandboxes{status=\"running\"} 2\n", "caged_sandboxes{status=\"paused\"} 0\n",
+                           "caged_http_request_duration_seconds_count{route=\"sandbox.get\"} 1\n",
                            "# TYPE process_resident_memory_bytes gauge\n", "caged_http_connections "})
     EXPECT_NE(text.find(line), std::string::npos) << line << text;
 }

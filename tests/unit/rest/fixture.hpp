@@ -87,9 +87,11 @@ class rest_fixture : public ::testing::Test {
     port_ = static_cast<std::uint16_t>(std::stoi(url_.substr(url_.rfind(':') + 1)));
     service_ = std::make_shared<service>(registry_, *front_, options, [](log_level, std::string) {});
     EXPECT_TRUE(service_->start().has_value());
-    EXPECT_TRUE(front_->route("", "/", [s = service_](std::shared_ptr<http::exchange> ex) {
-      return service::handle(s, std::move(ex));
-    }).has_value());
+    EXPECT_TRUE(
+        front_
+            ->route("", "/",
+                    [s = service_](std::shared_ptr<http::exchange> ex) { return service::handle(s, std::move(ex)); })
+            .has_value());
     front_->start();
     streams_ended = looks_cancelled = talks_ended = 0;
     bytes_written = 0;

@@ -34,7 +34,8 @@ TEST_F(openapi, a_real_validator_accepts_it) {
   ASSERT_GE(fd, 0);
   close(fd);
   std::ofstream(path) << ask("GET", "/openapi.json", {}, {}, "").body;
-  const std::string command = "python3 -c 'import json,sys,openapi_spec_validator as v; v.validate(json.load(open(sys.argv[1])))' " + path;
+  const std::string command =
+      "python3 -c 'import json,sys,openapi_spec_validator as v; v.validate(json.load(open(sys.argv[1])))' " + path;
   const int status = std::system(command.c_str());
   unlink(path.c_str());
   EXPECT_EQ(WEXITSTATUS(status), 0);

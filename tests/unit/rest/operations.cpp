@@ -8,7 +8,10 @@ std::atomic<std::uint64_t> bytes_written{0};
 namespace {
 
 json object(json properties, json required = json::array()) {
-  return {{"type", "object"}, {"properties", std::move(properties)}, {"required", std::move(required)}, {"additionalProperties", false}};
+  return {{"type", "object"},
+          {"properties", std::move(properties)},
+          {"required", std::move(required)},
+          {"additionalProperties", false}};
 }
 
 operation_info declare(std::string name, std::string method, std::string path, json input, scope needs = scope::read) {
@@ -59,7 +62,8 @@ class text_source final : public byte_source {
 };
 
 task<reply> read_bytes(call c) {
-  if (c.arguments.at("path") == "missing") co_return fail(errc::not_found, "no_such_file", "there is no such file", "List the folder.");
+  if (c.arguments.at("path") == "missing")
+    co_return fail(errc::not_found, "no_such_file", "there is no such file", "List the folder.");
   reply r;
   r.bytes = std::make_shared<text_source>("0123456789abcdefghij");
   r.media_type = "text/plain";
@@ -120,13 +124,15 @@ task<reply> items(call c) {
 }
 
 task<reply> talk(call c) {
-  if (c.arguments.value("id", "") == "refused") co_return fail(errc::not_found, "sandbox_not_found", "there is no sandbox refused", "List them.");
+  if (c.arguments.value("id", "") == "refused")
+    co_return fail(errc::not_found, "sandbox_not_found", "there is no sandbox refused", "List them.");
   reply r;
   while (true) {
     auto message = co_await c.conversation->read();
     if (message.has_error() || !message->has_value()) break;
     if ((*message)->data == "end") break;
-    if ((*message)->data == "fail") co_return fail(errc::unavailable, "sandbox_lost", "the sandbox is gone", "Make a new one.");
+    if ((*message)->data == "fail")
+      co_return fail(errc::unavailable, "sandbox_lost", "the sandbox is gone", "Make a new one.");
     stream_message answer = std::move(**message);
     answer.data += "!";
     const auto sent = co_await c.conversation->write(std::move(answer));
@@ -141,13 +147,21 @@ task<reply> talk(call c) {
 void fill(small_registry& registry) {
   const json id{{"type", "string"}, {"pattern", "^[a-z0-9/ ]+$"}};
   const json text{{"type", "string"}};
-  auto create = declare("sandbox.create", "POST", "/v1/sandboxes",
-                        object({{"template", text}, {"cpus", {{"type", "integer"}}}, {"wait", {{"type", "boolean"}}}}, {"template"}), scope::sandbox);
+  auto create = declare(
+      "sandbox.create", "POST", "/v1/sandboxes",
+      object({{"template", text}, {"cpus", {{"type", "integer"}}}, {"wait", {{"type", "boolean"}}}}, {"template"}),
+      scope::sandbox);
   create.success = 201;
   create.examples.push_back({"A box", {{"template", "host"}}, {}});
   static_cast<void>(registry.add(create, echo));
-  static_cast<void>(registry.add(declare("sandbox.get", "GET", "/v1/sandboxes/{id}", object({{"id", id}, {"depth", {{"type", "integer"}}}, {"tags", {{"type", "array"}, {"items", {{"type", "integer"}}}}}}, {"id"})), echo));
-  auto destroy = declare("sandbox.destroy", "DELETE", "/v1/sandboxes/{id}", object({{"id", id}}, {"id"}), scope::sandbox);
+  static_cast<void>(registry.add(declare("sandbox.get", "GET", "/v1/sandboxes/{id}",
+                                         object({{"id", id},
+                                                 {"depth", {{"type", "integer"}}},
+                                                 {"tags", {{"type", "array"}, {"items", {{"type", "integer"}}}}}},
+                                                {"id"})),
+                                 echo));
+  auto destroy =
+      declare("sandbox.destroy", "DELETE", "/v1/sandboxes/{id}", object({{"id", id}}, {"id"}), scope::sandbox);
   destroy.success = 204;
   static_cast<void>(registry.add(destroy, echo));
   auto list = declare("sandbox.list", "GET", "/v1/sandboxes", object(json::object()));
@@ -165,13 +179,15 @@ void fill(small_registry& registry) {
   auto reading = declare("file.read", "GET", "/v1/files/content", object({{"path", text}}, {"path"}));
   reading.gives = payload::bytes;
   static_cast<void>(registry.add(reading, read_bytes));
-  auto writing = declare("file.write", "PUT", "/v1/files/content", object({{"path", text}, {"content", text}}, {"path"}), scope::sandbox);
+  auto writing = declare("file.write", "PUT", "/v1/files/content",
+                         object({{"path", text}, {"content", text}}, {"path"}), scope::sandbox);
   writing.takes = payload::bytes;
   static_cast<void>(registry.add(writing, write_bytes));
   auto streaming = declare("events", "GET", "/v1/events", object({{"then", text}}));
   streaming.gives = payload::items;
   static_cast<void>(registry.add(streaming, items));
-  auto talking = declare("terminal", "GET", "/v1/sandboxes/{id}/terminal", object({{"id", id}, {"rows", {{"type", "integer"}}}}, {"id"}), scope::sandbox);
+  auto talking = declare("terminal", "GET", "/v1/sandboxes/{id}/terminal",
+                         object({{"id", id}, {"rows", {{"type", "integer"}}}}, {"id"}), scope::sandbox);
   talking.gives = payload::duplex;
   static_cast<void>(registry.add(talking, talk));
 }

@@ -25,7 +25,8 @@ TEST(router, claims_and_malformed_templates_are_refused) {
 
 TEST(router, matches_raw_segments_and_decodes_afterwards) {
   const auto get = route("get", "GET", "/v1/sandboxes/{id}"), put = route("put", "PUT", "/v1/sandboxes/{id}"),
-             replay = route("replay", "GET", "/v1/sandboxes/replay"), exec = route("exec", "POST", "/v1/sandboxes/{id}/exec");
+             replay = route("replay", "GET", "/v1/sandboxes/replay"),
+             exec = route("exec", "POST", "/v1/sandboxes/{id}/exec");
   const auto made = router::make({&get, &put, &replay, &exec}).value();
   EXPECT_EQ(made.match("GET", "/v1/sandboxes/a%2Fb").parameters.at("id"), "a/b");
   EXPECT_EQ(made.match("HEAD", "/v1/sandboxes/x").operation, &get);
@@ -35,20 +36,23 @@ TEST(router, matches_raw_segments_and_decodes_afterwards) {
   const auto wrong = made.match("DELETE", "/v1/sandboxes/x");
   EXPECT_EQ(wrong.operation, nullptr);
   EXPECT_EQ(wrong.allowed, (std::vector<std::string>{"GET", "HEAD", "PUT", "OPTIONS"}));
-  for (const char* path : {"", "/", "/v1", "/v1/sandboxes/", "/v1/sandboxes/..", "/v1/sandboxes/%2e%2e", "/v1/sandboxes/%", "/v1/sandboxes/%ff",
-                           "/v1/sandboxes/%00", "/v1//sandboxes/x", "/v1/%73andboxes/x", "/v1/sandboxes/a/b", "/V1/sandboxes/a", "/v1/sandboxes/x/exec/"})
+  for (const char* path : {"", "/", "/v1", "/v1/sandboxes/", "/v1/sandboxes/..", "/v1/sandboxes/%2e%2e",
+                           "/v1/sandboxes/%", "/v1/sandboxes/%ff", "/v1/sandboxes/%00", "/v1//sandboxes/x",
+                           "/v1/%73andboxes/x", "/v1/sandboxes/a/b", "/V1/sandboxes/a", "/v1/sandboxes/x/exec/"})
     EXPECT_TRUE(made.match("GET", path).allowed.empty()) << path;
 }
 
 TEST(input, texts_become_what_the_schema_asks_for) {
-  const json integer{{"type", "integer"}}, number{{"type", {"number", "null"}}}, boolean{{"type", "boolean"}}, any = json::object();
+  const json integer{{"type", "integer"}}, number{{"type", {"number", "null"}}}, boolean{{"type", "boolean"}},
+      any = json::object();
   EXPECT_EQ(typed_value("42", integer), json(42));
   EXPECT_EQ(typed_value("18446744073709551615", integer), json(18446744073709551615ull));
   EXPECT_EQ(typed_value("4.5", number), json(4.5));
   EXPECT_EQ(typed_value("null", number), json(nullptr));
   EXPECT_EQ(typed_value("true", boolean), json(true));
   EXPECT_EQ(typed_value("", boolean), json(true));
-  for (const char* text : {"4.5", "", "0x10", "1e3", " 1", "1 ", "99999999999999999999"}) EXPECT_EQ(typed_value(text, integer), json(text)) << text;
+  for (const char* text : {"4.5", "", "0x10", "1e3", " 1", "1 ", "99999999999999999999"})
+    EXPECT_EQ(typed_value(text, integer), json(text)) << text;
   for (const char* text : {"inf", "nan", "1e999"}) EXPECT_EQ(typed_value(text, number), json(text)) << text;
   EXPECT_EQ(typed_value("yes", boolean), json("yes"));
   EXPECT_EQ(typed_value("42", any), json("42"));
@@ -56,7 +60,8 @@ TEST(input, texts_become_what_the_schema_asks_for) {
 }
 
 TEST(text, ranges_and_ids) {
-  for (const char* text : {"", "bytes", "bytes=", "bytes=-", "bytes=5-1", "bytes=a-b", "bytes=0-1,3-4", "items=0-1", "bytes=-1-2"})
+  for (const char* text :
+       {"", "bytes", "bytes=", "bytes=-", "bytes=5-1", "bytes=a-b", "bytes=0-1,3-4", "items=0-1", "bytes=-1-2"})
     EXPECT_FALSE(parse_range(text)) << text;
   EXPECT_EQ(*parse_range("bytes=-5")->last, 5u);
   EXPECT_FALSE(is_request_id("a b"));

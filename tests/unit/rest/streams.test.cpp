@@ -40,7 +40,8 @@ TEST_F(streams, a_stream_resumes_after_the_last_event) {
 
 TEST_F(streams, a_failure_is_the_last_item) {
   auto c = client_with("caged_sk_full");
-  for (const auto& [then, reason] : std::map<std::string, std::string>{{"fail", "sandbox_lost"}, {"throw", "stream_failed"}}) {
+  for (const auto& [then, reason] :
+       std::map<std::string, std::string>{{"fail", "sandbox_lost"}, {"throw", "stream_failed"}}) {
     auto events = follow(c, "/v1/events?then=" + then).value();
     for (int i = 0; i < 3; ++i) ASSERT_TRUE(events.next().value().has_value());
     const auto last = events.next().value();
@@ -111,7 +112,8 @@ TEST_F(streams, a_socket_that_is_refused_is_an_http_error) {
   auto c = client_with("caged_sk_full");
   EXPECT_EQ(c.websocket("/v1/sandboxes/refused/terminal", "").error().reason, "sandbox_not_found");
   EXPECT_EQ(c.websocket("/v1/sandboxes/a/terminal?rows=x", "").error().reason, "invalid_input");
-  EXPECT_EQ(c.websocket("/v1/sandboxes/a/terminal", "", {{"Origin", "http://evil.example"}}).error().reason, "origin_refused");
+  EXPECT_EQ(c.websocket("/v1/sandboxes/a/terminal", "", {{"Origin", "http://evil.example"}}).error().reason,
+            "origin_refused");
   EXPECT_EQ(c.websocket("/v1/sandboxes/a/terminal", "", {{"Origin", "null"}}).error().code, errc::permission_denied);
   EXPECT_TRUE(c.websocket("/v1/sandboxes/a/terminal", "", {{"Origin", url_}}).has_value());
   auto reader = client_with("caged_sk_reader");

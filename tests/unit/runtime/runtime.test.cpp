@@ -55,7 +55,9 @@ TEST(Scope, CancelEndsEverythingAndRefusesMore) {
 TEST(Scope, TellsOfAnExceptionByName) {
   asio::io_context context;
   std::string told;
-  scope s(context.get_executor(), [&told](std::string_view name, std::string_view what) { told = std::string(name) + ": " + std::string(what); });
+  scope s(context.get_executor(), [&told](std::string_view name, std::string_view what) {
+    told = std::string(name) + ": " + std::string(what);
+  });
   s.spawn("thrower", throw_soon());
   run(context, join(&s));
   EXPECT_EQ(told, "thrower: broken");

@@ -88,7 +88,8 @@ asio::awaitable<std::pair<std::size_t, result<void>>> read_all(std::shared_ptr<b
 TEST(Subprocess, StreamsMoreThanAPipeHolds) {
   asio::io_context context;
   asio::thread_pool pool(1);
-  auto source = open_program(context.get_executor(), pool.get_executor(), shell("head -c 5000000 /dev/zero; echo noise >&2"));
+  auto source =
+      open_program(context.get_executor(), pool.get_executor(), shell("head -c 5000000 /dev/zero; echo noise >&2"));
   ASSERT_TRUE(source);
   auto [total, end] = run(context, read_all(*source));
   EXPECT_TRUE(end);

@@ -7,17 +7,19 @@
 namespace caged::sandbox {
 namespace {
 
-constexpr state every[] = {state::pending, state::running, state::paused, state::stopped, state::error, state::destroyed};
+constexpr state every[] = {state::pending, state::running, state::paused,
+                           state::stopped, state::error,   state::destroyed};
 
 TEST(State, OnlyTheDocumentedStepsAreAllowed) {
-  std::set<std::pair<state, state>> allowed{
-      {state::pending, state::running}, {state::pending, state::error},   {state::running, state::paused},
-      {state::paused, state::running},  {state::running, state::stopped}, {state::paused, state::stopped},
-      {state::running, state::error},   {state::paused, state::error}};
+  std::set<std::pair<state, state>> allowed{{state::pending, state::running}, {state::pending, state::error},
+                                            {state::running, state::paused},  {state::paused, state::running},
+                                            {state::running, state::stopped}, {state::paused, state::stopped},
+                                            {state::running, state::error},   {state::paused, state::error}};
   for (const state s : every)
     if (s != state::destroyed) allowed.insert({s, state::destroyed});
   for (const state from : every)
-    for (const state to : every) EXPECT_EQ(may_become(from, to), allowed.contains({from, to})) << to_string(from) << " → " << to_string(to);
+    for (const state to : every)
+      EXPECT_EQ(may_become(from, to), allowed.contains({from, to})) << to_string(from) << " → " << to_string(to);
 }
 
 TEST(State, NamesRoundTrip) {
@@ -85,9 +87,14 @@ TEST(Cost, NeverFallsAndNeverOverflows) {
 
 TEST(Utf8, KnowsGoodFromBad) {
   for (const char* good : {"", "abc", "é", "€", "😀", "\x7f"}) EXPECT_TRUE(is_utf8(good)) << good;
-  for (std::string_view bad : {"\xff", "\xc0\xaf", "\xe2\x82", "\xed\xa0\x80", "\xf5\x80\x80\x80", "\xf0\x80\x80\x80", "a\x80", "\xc3"}) EXPECT_FALSE(is_utf8(bad));
+  for (std::string_view bad :
+       {"\xff", "\xc0\xaf", "\xe2\x82", "\xed\xa0\x80", "\xf5\x80\x80\x80", "\xf0\x80\x80\x80", "a\x80", "\xc3"})
+    EXPECT_FALSE(is_utf8(bad));
   EXPECT_EQ(to_utf8("ok"), "ok");
-  EXPECT_EQ(to_utf8("a\xff" "b"), "a\xEF\xBF\xBD" "b");
+  EXPECT_EQ(to_utf8("a\xff"
+                    "b"),
+            "a\xEF\xBF\xBD"
+            "b");
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-#include <gtest/gtest.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -21,8 +21,10 @@ class Repository : public ::testing::Test {
     root_ = mkdtemp(name);
     source_ = root_ / "source";
     shell("git init -q -b main " + source_.string() + " && cd " + source_.string() +
-          " && git config user.email t@example.org && git config user.name t && mkdir sub && echo one > a.txt && echo s > sub/s.txt"
-          " && ln -s / out && git add -A && git commit -qm one && git branch other && echo two > a.txt && git commit -qam two"
+          " && git config user.email t@example.org && git config user.name t && mkdir sub && echo one > a.txt && echo "
+          "s > sub/s.txt"
+          " && ln -s / out && git add -A && git commit -qm one && git branch other && echo two > a.txt && git commit "
+          "-qam two"
           " && git checkout -q other && echo three > a.txt && git commit -qam three && git checkout -q main");
   }
   void TearDown() override { fs::remove_all(root_); }
@@ -69,7 +71,10 @@ TEST_F(Repository, ACommitIsCheckedOut) {
   // "~" is no part of a plain name and is refused before it comes here; the hash works.
   runtime::program p;
   p.argv = {"git", "-C", source_.string(), "rev-parse", "main~1"};
-  p.env = {{"HOME", root_.string()}, {"GIT_CONFIG_COUNT", "1"}, {"GIT_CONFIG_KEY_0", "safe.directory"}, {"GIT_CONFIG_VALUE_0", "*"}};
+  p.env = {{"HOME", root_.string()},
+           {"GIT_CONFIG_COUNT", "1"},
+           {"GIT_CONFIG_KEY_0", "safe.directory"},
+           {"GIT_CONFIG_VALUE_0", "*"}};
   w.repo.commit = runtime::run_program(p)->output.substr(0, 40);
   auto got = fetch_to_host(w);
   ASSERT_TRUE(got) << describe(got.error());
@@ -91,9 +96,14 @@ TEST_F(Repository, ASubdirectoryStaysInside) {
 
 TEST_F(Repository, HooksAndFiltersOfTheSourceDoNotRun) {
   const fs::path proof = root_ / "proof";
-  shell("cd " + source_.string() + " && printf '#!/bin/sh\\ntouch " + proof.string() + "\\n' > .git/hooks/post-checkout && chmod +x .git/hooks/post-checkout"
-        " && git config core.fsmonitor 'touch " + proof.string() + "' && git config filter.x.smudge 'touch " + proof.string() + "' && echo '* filter=x' > .gitattributes"
-        " && git -c core.fsmonitor=false add .gitattributes && git -c core.fsmonitor=false commit -qm attributes; rm -f " + proof.string());
+  shell("cd " + source_.string() + " && printf '#!/bin/sh\\ntouch " + proof.string() +
+        "\\n' > .git/hooks/post-checkout && chmod +x .git/hooks/post-checkout"
+        " && git config core.fsmonitor 'touch " +
+        proof.string() + "' && git config filter.x.smudge 'touch " + proof.string() +
+        "' && echo '* filter=x' > .gitattributes"
+        " && git -c core.fsmonitor=false add .gitattributes && git -c core.fsmonitor=false commit -qm attributes; rm "
+        "-f " +
+        proof.string());
   auto w = want();
   w.repo.branch = "main";
   auto got = fetch_to_host(w);

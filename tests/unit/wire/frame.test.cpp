@@ -1,7 +1,7 @@
 // The frame codec against honest and hostile streams.
+#include <gtest/gtest.h>
 #include <caged/wire/credit.hpp>
 #include <caged/wire/frame.hpp>
-#include <gtest/gtest.h>
 
 #include <random>
 
@@ -59,7 +59,8 @@ TEST(wire_frame, round_trips_however_the_stream_is_cut) {
   std::vector<copy> sent;
   for (int i = 0; i < 200; ++i) {
     const std::size_t size = i % 50 == 0 ? max_payload : random() % 3000;
-    copy c{static_cast<frame_kind>(1 + random() % 7), static_cast<std::uint32_t>(random()), std::string(size, static_cast<char>(i))};
+    copy c{static_cast<frame_kind>(1 + random() % 7), static_cast<std::uint32_t>(random()),
+           std::string(size, static_cast<char>(i))};
     append_frame(stream, c.kind, c.channel, c.payload);
     sent.push_back(std::move(c));
   }

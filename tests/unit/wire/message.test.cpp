@@ -1,6 +1,6 @@
 // Messages and the handshake against honest and hostile peers.
-#include <caged/wire/message.hpp>
 #include <gtest/gtest.h>
+#include <caged/wire/message.hpp>
 
 namespace caged::wire {
 namespace {
@@ -42,8 +42,11 @@ TEST(wire_handshake, refuses_strangers_and_generations_out_of_reach) {
   for (const char* text : {"{}", "[]", "5", "{\"hello\":5}", "{\"hello\":{\"protocol\":\"http\",\"generation\":1}}"})
     EXPECT_EQ("bad_handshake", reason_of(*parse(text))) << text;
   for (const char* g : {"0", "-1", "\"1\"", "1.5", "null"})
-    EXPECT_EQ("generation_mismatch", reason_of(*parse(std::string("{\"hello\":{\"protocol\":\"caged-wire\",\"generation\":") + g + "}}"))) << g;
-  EXPECT_EQ("generation_mismatch", reason_of(*parse("{\"hello\":{\"protocol\":\"caged-wire\",\"generation\":9,\"oldest\":2}}")));
+    EXPECT_EQ("generation_mismatch",
+              reason_of(*parse(std::string("{\"hello\":{\"protocol\":\"caged-wire\",\"generation\":") + g + "}}")))
+        << g;
+  EXPECT_EQ("generation_mismatch",
+            reason_of(*parse("{\"hello\":{\"protocol\":\"caged-wire\",\"generation\":9,\"oldest\":2}}")));
 }
 
 }  // namespace

@@ -69,8 +69,9 @@ void limit_resources(const launch_spec& spec) {
 
 // What programs inside need of "root": owning files, switching users, low ports. They hold over the box's user
 // namespace only. Not among them: SYS_ADMIN, NET_ADMIN, NET_RAW, SYS_PTRACE, MKNOD, SYS_MODULE, SYS_RAWIO, SYS_TIME …
-constexpr int kept_capabilities[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_FSETID, CAP_KILL, CAP_SETGID,
-  CAP_SETUID, CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT, CAP_SETFCAP};
+constexpr int kept_capabilities[] = {CAP_CHOWN,  CAP_DAC_OVERRIDE, CAP_FOWNER,  CAP_FSETID,           CAP_KILL,
+                                     CAP_SETGID, CAP_SETUID,       CAP_SETPCAP, CAP_NET_BIND_SERVICE, CAP_SYS_CHROOT,
+                                     CAP_SETFCAP};
 
 void drop_capabilities() {
   std::uint64_t keep = 0;
@@ -110,11 +111,11 @@ void confine_by_landlock() {
   const long abi = ::syscall(create, nullptr, 0, 1);
   if (abi < 1) fail_step("landlock", "ask for Landlock");
   ruleset_attr attr{};
-  attr.handled_access_fs = (1ull << 13) - 1;                 // ABI 1
-  if (abi >= 2) attr.handled_access_fs |= 1ull << 13;        // REFER: link and rename between folders
-  if (abi >= 3) attr.handled_access_fs |= 1ull << 14;        // TRUNCATE
-  if (abi >= 5) attr.handled_access_fs |= 1ull << 15;        // IOCTL_DEV
-  if (abi >= 6) attr.scoped = 3;                             // abstract Unix sockets, signals
+  attr.handled_access_fs = (1ull << 13) - 1;  // ABI 1
+  if (abi >= 2) attr.handled_access_fs |= 1ull << 13;  // REFER: link and rename between folders
+  if (abi >= 3) attr.handled_access_fs |= 1ull << 14;  // TRUNCATE
+  if (abi >= 5) attr.handled_access_fs |= 1ull << 15;  // IOCTL_DEV
+  if (abi >= 6) attr.scoped = 3;  // abstract Unix sockets, signals
   const std::size_t size = abi >= 6 ? sizeof attr : abi >= 4 ? 16 : 8;
   unique_fd ruleset(must(static_cast<int>(::syscall(create, &attr, size, 0)), "landlock", "create the ruleset"));
   unique_fd root(must(::open("/", O_PATH | O_CLOEXEC), "landlock", "open the box's root"));
@@ -129,7 +130,8 @@ void filter_system_calls(int filter) {
   must(::fstat(filter, &st), "seccomp", "read the filter's size");
   std::vector<sock_filter> program(static_cast<std::size_t>(st.st_size) / sizeof(sock_filter));
   const auto bytes = program.size() * sizeof(sock_filter);
-  if (program.empty() || ::pread(filter, program.data(), bytes, 0) != static_cast<ssize_t>(bytes)) fail_step("seccomp", "read the filter", EIO);
+  if (program.empty() || ::pread(filter, program.data(), bytes, 0) != static_cast<ssize_t>(bytes))
+    fail_step("seccomp", "read the filter", EIO);
   sock_fprog prog{static_cast<unsigned short>(program.size()), program.data()};
   must(static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog)), "seccomp", "install the filter");
 }
@@ -139,7 +141,8 @@ bool accepted(const launch_spec& spec, const std::string& wall) {
 }
 
 void report_missing(int report, const step_failure& f) {
-  const std::string line = message_writer().word("missing").word(f.wall).word(f.step).number(static_cast<std::uint64_t>(f.err)).text();
+  const std::string line =
+      message_writer().word("missing").word(f.wall).word(f.step).number(static_cast<std::uint64_t>(f.err)).text();
   if (::write(report, line.data(), line.size()) < 0) fail_step("launcher", "report a missing wall");
 }
 
@@ -151,16 +154,19 @@ unique_fd reopen_here(int fd, const std::string& what) {
   if (n <= 0) fail_step("mount", "find the path of " + what);
   path[n] = '\0';
   unique_fd here(must(::open(path, O_PATH | O_CLOEXEC | O_NOFOLLOW), "mount", "open " + what + " again"));
-  struct stat there {}, now {};
+  struct stat there {
+  }, now{};
   must(::fstat(fd, &there), "mount", "look at " + what);
   must(::fstat(here.get(), &now), "mount", "look at " + what);
-  if (there.st_dev != now.st_dev || there.st_ino != now.st_ino) fail_step("mount", "open " + what + " again: it was replaced", ESTALE);
+  if (there.st_dev != now.st_dev || there.st_ino != now.st_ino)
+    fail_step("mount", "open " + what + " again: it was replaced", ESTALE);
   return here;
 }
 
 detached_trees clone_trees_here(const launch_spec& spec, const handed_fds& fds) {
   const unique_fd box = reopen_here(fds[static_cast<std::size_t>(handed::box_folder)].get(), "the box's folder");
-  const unique_fd agent = reopen_here(fds[static_cast<std::size_t>(handed::agent_program)].get(), "the agent's program");
+  const unique_fd agent =
+      reopen_here(fds[static_cast<std::size_t>(handed::agent_program)].get(), "the agent's program");
   return clone_trees(spec, box.get(), agent.get());
 }
 
@@ -172,7 +178,9 @@ void open_null_stdio() {
 }
 
 // Moves `fd` to 64 or above, out of the way of the numbers the agent expects.
-int lift(int fd, int at_least) { return must(::fcntl(fd, F_DUPFD_CLOEXEC, at_least), "exec", "duplicate a descriptor"); }
+int lift(int fd, int at_least) {
+  return must(::fcntl(fd, F_DUPFD_CLOEXEC, at_least), "exec", "duplicate a descriptor");
+}
 
 struct agent_start {
   int filter = -1, report = -1, program = -1;
@@ -186,7 +194,8 @@ agent_start arrange_descriptors(handed_fds& fds, int report) {
   const int env = lift(fds[static_cast<std::size_t>(handed::env)].get(), 72);
   start.filter = lift(fds[static_cast<std::size_t>(handed::filter)].get(), 73);
   start.report = lift(report, 74);
-  start.program = lift(must(::open("/run/caged/agent", O_RDONLY | O_CLOEXEC | O_NOFOLLOW), "exec", "open the agent"), 75);
+  start.program =
+      lift(must(::open("/run/caged/agent", O_RDONLY | O_CLOEXEC | O_NOFOLLOW), "exec", "open the agent"), 75);
   must(::dup2(listen, agent_listen_fd), "exec", "hand over the listening socket");
   must(::dup2(ready, agent_ready_fd), "exec", "hand over the ready pipe");
   must(::dup2(env, agent_env_fd), "exec", "hand over the environment");
@@ -197,7 +206,8 @@ agent_start arrange_descriptors(handed_fds& fds, int report) {
   std::sort(kept.begin(), kept.end());
   int from = agent_env_fd + 1;
   for (int fd : kept) {
-    if (fd > from) must(static_cast<int>(::syscall(SYS_close_range, from, fd - 1, 0)), "exec", "close inherited descriptors");
+    if (fd > from)
+      must(static_cast<int>(::syscall(SYS_close_range, from, fd - 1, 0)), "exec", "close inherited descriptors");
     from = fd + 1;
   }
   must(static_cast<int>(::syscall(SYS_close_range, from, ~0u, 0)), "exec", "close inherited descriptors");
@@ -209,7 +219,8 @@ agent_start arrange_descriptors(handed_fds& fds, int report) {
   for (const auto& word : spec.agent_argv) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
   // A fixed environment: nothing of the host's can leak, because nothing of it is read.
-  const char* env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", nullptr};
+  const char* env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
+                       "LANG=C.UTF-8", nullptr};
   sys_execveat(start.program, "", argv.data(), const_cast<char* const*>(env), AT_EMPTY_PATH);
   fail_step("exec", "execute the agent");
 }
@@ -224,20 +235,21 @@ std::uint64_t namespace_flags() noexcept {
 void contain(const launch_spec& spec, handed_fds fds, detached_trees trees, int report) {
   std::vector<std::string> missing;
   ::umask(0);
-  become_root_inside(spec);                        // 1. from here on, no right that the box's root has not
-  leave_session();                                 // 2. no terminal, no process group, no keys of the host
-  must(::unshare(CLONE_NEWCGROUP), "cgroupns", "unshare the cgroup namespace");  // 3. its own cgroup is the root it sees
+  become_root_inside(spec);  // 1. from here on, no right that the box's root has not
+  leave_session();  // 2. no terminal, no process group, no keys of the host
+  must(::unshare(CLONE_NEWCGROUP), "cgroupns",
+       "unshare the cgroup namespace");  // 3. its own cgroup is the root it sees
   must(::sethostname(spec.id.data(), spec.id.size()), "utsns", "set the host name");
-  raise_loopback();                                // 4. a network with loopback, and nothing else in it
+  raise_loopback();  // 4. a network with loopback, and nothing else in it
   if (!trees.box) trees = clone_trees_here(spec, fds);
-  enter_root(spec, std::move(trees), missing);     // 5. no path leads to the host's files
+  enter_root(spec, std::move(trees), missing);  // 5. no path leads to the host's files
   ::umask(022);
   agent_start start = arrange_descriptors(fds, report);  // 6. no descriptor leads to the host's files
   limit_resources(spec);
   must(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs", "set no_new_privs");  // 7. exec gives no new rights
-  drop_capabilities();                             // 8. what was built above cannot be taken down
+  drop_capabilities();  // 8. what was built above cannot be taken down
   try {
-    confine_by_landlock();                         // 9. a second wall behind 5
+    confine_by_landlock();  // 9. a second wall behind 5
   } catch (const step_failure& f) {
     if (!accepted(spec, f.wall)) throw;
     report_missing(start.report, f);

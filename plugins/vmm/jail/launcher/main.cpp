@@ -10,8 +10,6 @@
 // does nothing before "go": a plugin that dies early leaves no box behind that its records do not name.
 #include "launcher/contain.hpp"
 
-#include <cstdio>
-#include <cstring>
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -19,6 +17,8 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <cstdio>
+#include <cstring>
 
 namespace caged::vmm::jail {
 namespace {
@@ -46,8 +46,10 @@ request receive_request(int control) {
     for (std::size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
-      if (i < handed_count) out.fds[i].reset(fd);
-      else ::close(fd);
+      if (i < handed_count)
+        out.fds[i].reset(fd);
+      else
+        ::close(fd);
     }
   }
   auto spec = decode(std::string_view(text.data(), static_cast<std::size_t>(n)));
@@ -63,7 +65,8 @@ void send_message(int control, const std::string& text) {
 
 void write_file(const std::string& path, const std::string& text) {
   unique_fd fd(must(::open(path.c_str(), O_WRONLY | O_CLOEXEC), "userns", "open " + path));
-  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) fail_step("userns", "write " + path);
+  if (::write(fd.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    fail_step("userns", "write " + path);
 }
 
 // Safe to name the process by number: its parent is the plugin, which reaps it only after we are done.
@@ -114,7 +117,8 @@ channel make_channel() {
   ::_exit(121);
 }
 
-pid_t clone_first_process(request& r, detached_trees& trees, channel& go, channel& report, int control, unique_fd& pidfd) {
+pid_t clone_first_process(request& r, detached_trees& trees, channel& go, channel& report, int control,
+                          unique_fd& pidfd) {
   constexpr std::uint64_t new_time = 0x80;  // CLONE_NEWTIME
   int fd = -1;
   clone_arguments args{};
@@ -160,10 +164,15 @@ void serve(int control) {
     map_ids(r.spec, pid);
     bool owners = true;
     if (r.spec.uid_base != 0) {
-      unique_fd ns(must(::open(("/proc/" + std::to_string(pid) + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC), "userns", "open the user namespace"));
+      unique_fd ns(must(::open(("/proc/" + std::to_string(pid) + "/ns/user").c_str(), O_RDONLY | O_CLOEXEC), "userns",
+                        "open the user namespace"));
       owners = map_owners(trees, ns.get());
     }
-    send_message(control, message_writer().word("pid").number(static_cast<std::uint64_t>(pid)).word(owners ? "mapped" : "unmapped").text());
+    send_message(control, message_writer()
+                              .word("pid")
+                              .number(static_cast<std::uint64_t>(pid))
+                              .word(owners ? "mapped" : "unmapped")
+                              .text());
     char answer[16];
     if (::recv(control, answer, sizeof answer, 0) <= 0) fail_step("launcher", "wait for the go", ECANCELED);
     if (::write(go.write.get(), "g", 1) != 1) fail_step("launcher", "start the first process");

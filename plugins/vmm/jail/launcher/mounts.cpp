@@ -1,8 +1,8 @@
 #include "launcher/mounts.hpp"
 
-#include <cstring>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <cstring>
 
 namespace caged::vmm::jail {
 namespace {
@@ -50,7 +50,8 @@ void attach(int tree, int dir, const std::string& target) {
 }
 
 void make_file(const std::string& path) {
-  unique_fd fd(must(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644), wall, "create " + path));
+  unique_fd fd(
+      must(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644), wall, "create " + path));
 }
 
 // Any folder of the host does as the anchor: it is covered in this namespace only.
@@ -62,7 +63,8 @@ std::string anchor_staging() {
   fail_step(wall, "attach the staging folder");
 }
 
-void attach_layers(const launch_spec& spec, const detached_trees& trees, const std::string& stage, const std::string& root) {
+void attach_layers(const launch_spec& spec, const detached_trees& trees, const std::string& stage,
+                   const std::string& root) {
   for (std::size_t i = 0; i < spec.layers.size(); ++i) {
     const auto& l = spec.layers[i];
     const std::string lower = stage + "/lower" + std::to_string(i);
@@ -72,7 +74,9 @@ void attach_layers(const launch_spec& spec, const detached_trees& trees, const s
     const std::string own = stage + "/box/layers/" + l.folder;
     // Mounted with the box root's own credentials: overlayfs can do for the box only what the box's root may do.
     // userxattr: the trusted.* attributes belong to the host.
-    unique_fd overlay = fresh("overlay", {{"lowerdir", lower}, {"upperdir", own + "/upper"}, {"workdir", own + "/work"}, {"userxattr", ""}}, quiet);
+    unique_fd overlay = fresh(
+        "overlay", {{"lowerdir", lower}, {"upperdir", own + "/upper"}, {"workdir", own + "/work"}, {"userxattr", ""}},
+        quiet);
     attach(overlay.get(), AT_FDCWD, root + "/" + l.target);
   }
 }
@@ -97,8 +101,11 @@ void attach_dev(const launch_spec& spec, const std::string& root) {
   attach(pts.get(), AT_FDCWD, dev + "/pts");
   unique_fd shm = fresh("tmpfs", {{"mode", "1777"}, {"size", std::to_string(spec.shm_bytes)}}, quiet);
   attach(shm.get(), AT_FDCWD, dev + "/shm");
-  constexpr std::pair<const char*, const char*> links[] = {{"pts/ptmx", "ptmx"}, {"/proc/self/fd", "fd"},
-    {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"}, {"/proc/self/fd/2", "stderr"}};
+  constexpr std::pair<const char*, const char*> links[] = {{"pts/ptmx", "ptmx"},
+                                                           {"/proc/self/fd", "fd"},
+                                                           {"/proc/self/fd/0", "stdin"},
+                                                           {"/proc/self/fd/1", "stdout"},
+                                                           {"/proc/self/fd/2", "stderr"}};
   for (const auto& [to, name] : links) {
     must(::symlink(to, (dev + "/" + name).c_str()), wall, std::string("link /dev/") + name);
   }
@@ -140,11 +147,14 @@ void attach_proc(const covers& with, const std::string& root) {
   const std::string proc = root + "/proc";
   unique_fd fs = fresh("proc", {{"hidepid", "invisible"}}, quiet | MOUNT_ATTR_NOEXEC);
   attach(fs.get(), AT_FDCWD, proc);
-  for (const char* name : {"sys", "irq", "bus", "fs", "acpi", "sysrq-trigger", "driver", "tty", "pressure"}) freeze(proc + "/" + name);
-  for (const char* name : {"kcore", "keys", "key-users", "latency_stats", "timer_list", "timer_stats", "sched_debug",
-         "scsi", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "modules", "vmallocinfo", "slabinfo",
-         "iomem", "ioports", "interrupts", "cmdline", "config.gz", "mounts_debug", "asound", "dynamic_debug", "acpi",
-         "sysrq-trigger", "diskstats", "partitions", "swaps", "buddyinfo", "pagetypeinfo", "zoneinfo"}) {
+  for (const char* name : {"sys", "irq", "bus", "fs", "acpi", "sysrq-trigger", "driver", "tty", "pressure"})
+    freeze(proc + "/" + name);
+  for (const char* name :
+       {"kcore",        "keys",      "key-users",     "latency_stats", "timer_list",    "timer_stats", "sched_debug",
+        "scsi",         "kallsyms",  "kmsg",          "kpagecount",    "kpageflags",    "kpagecgroup", "modules",
+        "vmallocinfo",  "slabinfo",  "iomem",         "ioports",       "interrupts",    "cmdline",     "config.gz",
+        "mounts_debug", "asound",    "dynamic_debug", "acpi",          "sysrq-trigger", "diskstats",   "partitions",
+        "swaps",        "buddyinfo", "pagetypeinfo",  "zoneinfo"}) {
     cover(with, proc + "/" + name);
   }
 }
@@ -156,10 +166,29 @@ void attach_sys(const covers& with, const std::string& root) {
   try {
     unique_fd fs = fresh("sysfs", {}, quiet | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY);
     attach(fs.get(), AT_FDCWD, sys);
-    for (const char* name : {"firmware", "kernel", "module", "fs", "power", "block", "bus", "dev", "hypervisor", "class/block",
-           "class/dmi", "class/powercap", "class/thermal", "class/drm", "class/vtconsole", "devices/pci0000:00", "devices/platform",
-           "devices/virtual/dmi", "devices/virtual/powercap", "devices/virtual/block", "devices/virtual/thermal", "devices/pnp0",
-           "devices/LNXSYSTM:00"}) {
+    for (const char* name : {"firmware",
+                             "kernel",
+                             "module",
+                             "fs",
+                             "power",
+                             "block",
+                             "bus",
+                             "dev",
+                             "hypervisor",
+                             "class/block",
+                             "class/dmi",
+                             "class/powercap",
+                             "class/thermal",
+                             "class/drm",
+                             "class/vtconsole",
+                             "devices/pci0000:00",
+                             "devices/platform",
+                             "devices/virtual/dmi",
+                             "devices/virtual/powercap",
+                             "devices/virtual/block",
+                             "devices/virtual/thermal",
+                             "devices/pnp0",
+                             "devices/LNXSYSTM:00"}) {
       cover(with, sys + "/" + name);
     }
   } catch (const step_failure&) {

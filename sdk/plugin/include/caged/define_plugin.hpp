@@ -59,7 +59,7 @@ struct plugin_manifest {
   const char* version = CAGED_PLUGIN_VERSION;
   const char* summary = "";
   std::uint64_t offers = 0;  // CAGED_OFFERS_*
-  std::uint64_t needs = 0;   // CAGED_NEEDS_*
+  std::uint64_t needs = 0;  // CAGED_NEEDS_*
   const char* config_schema = detail::plugin_schema_text;
 };
 
@@ -75,9 +75,8 @@ struct kind_of {
   static_assert(vmm + store + way_in + adds == 1,
                 "a plugin class derives from exactly one of caged::vmm_backend, caged::storage, caged::transport, "
                 "caged::tool");
-  using type =
-      std::conditional_t<vmm, vmm_backend,
-                         std::conditional_t<store, storage, std::conditional_t<way_in, transport, tool>>>;
+  using type = std::conditional_t<vmm, vmm_backend,
+                                  std::conditional_t<store, storage, std::conditional_t<way_in, transport, tool>>>;
   static constexpr const char* name = vmm ? "vmm" : store ? "storage" : way_in ? "transport" : "tool";
 };
 
@@ -143,7 +142,7 @@ constexpr caged_plugin_descriptor describe_plugin(plugin_manifest m) noexcept {
 }  // namespace caged
 
 // CAGED_PLUGIN(class, .summary = "…", .offers = …, .needs = …): exports the class as this file's plugin. At file scope.
-#define CAGED_PLUGIN(class_name, ...)                                                                          \
-  extern "C" __attribute__((visibility("default"))) const caged_plugin_descriptor CAGED_PLUGIN_SYMBOL;  \
-  constinit const caged_plugin_descriptor CAGED_PLUGIN_SYMBOL =                                                \
+#define CAGED_PLUGIN(class_name, ...)                                                                  \
+  extern "C" __attribute__((visibility("default"))) const caged_plugin_descriptor CAGED_PLUGIN_SYMBOL; \
+  constinit const caged_plugin_descriptor CAGED_PLUGIN_SYMBOL =                                        \
       ::caged::detail::describe_plugin<class_name>(::caged::plugin_manifest{__VA_ARGS__});

@@ -30,8 +30,9 @@
 #if defined(_LIBCPP_VERSION)
 #define CAGED_FP_STDLIB "libc++-" CAGED_FP_STRING(_LIBCPP_VERSION)
 #elif defined(_GLIBCXX_RELEASE)
-#define CAGED_FP_STDLIB \
-  "libstdc++-" CAGED_FP_STRING(_GLIBCXX_RELEASE) "-cxx11abi" CAGED_FP_STRING(_GLIBCXX_USE_CXX11_ABI) CAGED_FP_STDLIB_MODE
+#define CAGED_FP_STDLIB                                                                              \
+  "libstdc++-" CAGED_FP_STRING(_GLIBCXX_RELEASE) "-cxx11abi" CAGED_FP_STRING(_GLIBCXX_USE_CXX11_ABI) \
+      CAGED_FP_STDLIB_MODE
 #else
 #define CAGED_FP_STDLIB "unknown"
 #endif
@@ -58,15 +59,14 @@
 #define CAGED_FP_ASIO "header-only"
 #endif
 #define CAGED_FP_CXX CAGED_FP_STRING(__cplusplus)
-#define CAGED_FP_JSON                                                                            \
-  CAGED_FP_STRING(NLOHMANN_JSON_VERSION_MAJOR)                                                   \
+#define CAGED_FP_JSON                          \
+  CAGED_FP_STRING(NLOHMANN_JSON_VERSION_MAJOR) \
   "." CAGED_FP_STRING(NLOHMANN_JSON_VERSION_MINOR) "." CAGED_FP_STRING(NLOHMANN_JSON_VERSION_PATCH)
 
 // The fingerprint of the translation unit that says it.
-#define CAGED_FINGERPRINT                                                                                       \
-  "sdk=" CAGED_SDK_VERSION ";cxx=" CAGED_FP_CXX ";compiler=" CAGED_FP_COMPILER                  \
-  ";stdlib=" CAGED_FP_STDLIB ";boost=" BOOST_LIB_VERSION ";asio=" CAGED_FP_ASIO ";json=" CAGED_FP_JSON          \
-  ";sanitizer=" CAGED_FP_SANITIZER
+#define CAGED_FINGERPRINT                                                                                 \
+  "sdk=" CAGED_SDK_VERSION ";cxx=" CAGED_FP_CXX ";compiler=" CAGED_FP_COMPILER ";stdlib=" CAGED_FP_STDLIB \
+  ";boost=" BOOST_LIB_VERSION ";asio=" CAGED_FP_ASIO ";json=" CAGED_FP_JSON ";sanitizer=" CAGED_FP_SANITIZER
 
 namespace caged {
 

@@ -78,11 +78,11 @@ using handler = std::function<asio::awaitable<void>(std::shared_ptr<exchange>)>;
 
 struct limits {
   std::size_t header_bytes = 16 * 1024;
-  std::uint64_t body_bytes = 0;               // 0 = no limit for streamed bodies; read_body() has its own
+  std::uint64_t body_bytes = 0;  // 0 = no limit for streamed bodies; read_body() has its own
   std::size_t connections = 4096;
-  std::chrono::seconds header_time{10};       // from accept or the last answer's first new byte to the whole head
-  std::chrono::seconds idle_time{75};         // keep-alive
-  std::chrono::seconds stall_time{30};        // one read or write of a body that makes no progress
+  std::chrono::seconds header_time{10};  // from accept or the last answer's first new byte to the whole head
+  std::chrono::seconds idle_time{75};  // keep-alive
+  std::chrono::seconds stall_time{30};  // one read or write of a body that makes no progress
 };
 
 // Service of the host.

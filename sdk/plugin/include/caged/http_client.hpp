@@ -78,7 +78,7 @@ class client_stream {
 
 // One Server-Sent Event.
 struct sse_event {
-  std::string id;     // the last id seen, this event's included
+  std::string id;  // the last id seen, this event's included
   std::string event;  // "message" when the server named none
   std::string data;
 };
@@ -115,11 +115,11 @@ class client_websocket {
   void close(std::uint16_t code = 1000, std::string_view reason = {});
 
   const std::string& subprotocol() const noexcept;
-  std::uint16_t close_code() const noexcept;     // 0 while open; 1006 = broke off
+  std::uint16_t close_code() const noexcept;  // 0 while open; 1006 = broke off
   std::string close_reason() const;
-  int descriptor() const noexcept;               // for poll(2); ask buffered() first
+  int descriptor() const noexcept;  // for poll(2); ask buffered() first
   bool buffered() const noexcept;
-  void interrupt() noexcept;                     // async-signal-safe
+  void interrupt() noexcept;  // async-signal-safe
 
  private:
   friend class client;

@@ -22,7 +22,7 @@ struct write {
   std::string kind;
   std::string id;
   json body;                                   // for put
-  std::optional<std::uint64_t> expect_version; // set: conflict unless the record has this version (0 = must not exist)
+  std::optional<std::uint64_t> expect_version;  // set: conflict unless the record has this version (0 = must not exist)
 };
 
 // All or nothing.
@@ -32,12 +32,12 @@ struct batch {
 };
 
 struct event_query {
-  std::string session_id;           // "" = any
-  std::string sandbox_id;           // "" = any
-  std::vector<std::string> types;   // empty = any
-  std::uint64_t after_id = 0;       // host-wide position, exclusive
-  std::uint64_t after_sequence = 0; // within session_id, exclusive
-  std::size_t limit = 1000;         // 1 .. 10,000
+  std::string session_id;  // "" = any
+  std::string sandbox_id;  // "" = any
+  std::vector<std::string> types;  // empty = any
+  std::uint64_t after_id = 0;  // host-wide position, exclusive
+  std::uint64_t after_sequence = 0;  // within session_id, exclusive
+  std::size_t limit = 1000;  // 1 .. 10,000
   bool newest_first = false;
 };
 

@@ -42,15 +42,15 @@ struct box_usage {
   std::optional<std::uint64_t> memory_bytes, memory_peak_bytes;
   std::optional<std::uint64_t> tasks, tasks_peak;
   std::optional<std::uint64_t> tasks_started;  // processes and threads since the start
-  std::optional<std::uint64_t> disk_bytes;     // written by the box and still there
+  std::optional<std::uint64_t> disk_bytes;  // written by the box and still there
   std::optional<std::uint64_t> oom_kills;
 };
 
 // Why a box ended, as far as the host saw it.
 struct box_end {
   std::string reason;  // "destroyed", "out_of_memory", "killed", "exited", "lost"
-  int status = 0;      // wait status of the first process where it was waited for
-  bool waited = false; // false: nobody could wait for it (adopted after a restart); status says nothing
+  int status = 0;  // wait status of the first process where it was waited for
+  bool waited = false;  // false: nobody could wait for it (adopted after a restart); status says nothing
 };
 
 // A change in a box's file system, seen from the host.
@@ -62,12 +62,12 @@ struct box_change {
 
 // One wall, device or ability and whether this machine gives it: for `caged doctor`.
 struct probe {
-  std::string name;      // "userns", "cgroup.memory"
-  std::string needs;     // what it needs of the machine
+  std::string name;  // "userns", "cgroup.memory"
+  std::string needs;  // what it needs of the machine
   bool available = false;
   bool required = true;  // its absence refuses a box unless accepted
-  std::string found;     // what was found
-  std::string remedy;    // how to get it
+  std::string found;  // what was found
+  std::string remedy;  // how to get it
 };
 
 using box_stream = asio::generic::stream_protocol::socket;

@@ -56,14 +56,19 @@ bool chunk_decoder::take(char c) noexcept {
         return ++digits_ <= 15 || fail("a chunk size has more than 15 digits");
       }
       return take_size_end(c);
-    case state::extension: return take_size_end(c);
+    case state::extension:
+      return take_size_end(c);
     case state::size_feed:
       if (c != '\n') return fail("a chunk size does not end with CR LF");
       overhead_ = 0;
       state_ = left_ == 0 ? state::trailer_first : state::data;
       return true;
-    case state::data_return: state_ = state::data_feed; return c == '\r' || fail("a chunk does not end with CR LF");
-    case state::data_feed: state_ = state::size_first; return c == '\n' || fail("a chunk does not end with CR LF");
+    case state::data_return:
+      state_ = state::data_feed;
+      return c == '\r' || fail("a chunk does not end with CR LF");
+    case state::data_feed:
+      state_ = state::size_first;
+      return c == '\n' || fail("a chunk does not end with CR LF");
     case state::trailer_first:
       if (c == '\r') {
         state_ = state::end_feed;
@@ -75,11 +80,16 @@ bool chunk_decoder::take(char c) noexcept {
       if (++overhead_ > max_trailers) return fail("the trailers are longer than 8 KiB");
       if (c == '\r') state_ = state::trailer_feed;
       return c == '\r' || printable(c) || fail("a trailer holds control characters");
-    case state::trailer_feed: state_ = state::trailer_first; return c == '\n' || fail("a trailer does not end with CR LF");
-    case state::end_feed: state_ = state::done; return c == '\n' || fail("the last chunk does not end with CR LF");
+    case state::trailer_feed:
+      state_ = state::trailer_first;
+      return c == '\n' || fail("a trailer does not end with CR LF");
+    case state::end_feed:
+      state_ = state::done;
+      return c == '\n' || fail("the last chunk does not end with CR LF");
     case state::data:
     case state::done:
-    case state::bad: break;
+    case state::bad:
+      break;
   }
   return false;
 }

@@ -20,8 +20,19 @@ class chunk_decoder {
 
  private:
   enum class state : std::uint8_t {
-    size_first = 1, size, extension, size_feed, data, data_return, data_feed,
-    trailer_first, trailer, trailer_feed, end_feed, done, bad
+    size_first = 1,
+    size,
+    extension,
+    size_feed,
+    data,
+    data_return,
+    data_feed,
+    trailer_first,
+    trailer,
+    trailer_feed,
+    end_feed,
+    done,
+    bad
   };
   // Takes one byte of the framing; false when it does not fit.
   bool take(char c) noexcept;
@@ -29,9 +40,9 @@ class chunk_decoder {
   bool take_size_end(char c) noexcept;
 
   state state_ = state::size_first;
-  std::uint64_t left_ = 0;      // of the chunk
+  std::uint64_t left_ = 0;  // of the chunk
   unsigned digits_ = 0;
-  std::size_t overhead_ = 0;    // bytes of this extension, or of all trailers
+  std::size_t overhead_ = 0;  // bytes of this extension, or of all trailers
   std::string_view problem_;
 };
 

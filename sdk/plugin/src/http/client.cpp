@@ -36,7 +36,8 @@ result<void> check(const client_request& r, const client_options& options) {
               fits_a_line(r.method) && fits_a_line(options.api_key) && fits_a_line(options.user_agent);
   for (const auto& [name, value] : r.fields) fine = fine && fits_a_line(name) && fits_a_line(value);
   if (fine) return {};
-  return fail(errc::invalid_argument, "bad_request", "the request " + r.method + " " + r.target + " cannot be sent as it is",
+  return fail(errc::invalid_argument, "bad_request",
+              "the request " + r.method + " " + r.target + " cannot be sent as it is",
               "Percent-encode the path and leave line breaks out of headers.");
 }
 
@@ -49,8 +50,10 @@ std::string client::state::head_text(const client_request& r, std::string_view c
   text += "User-Agent: " + options.user_agent + "\r\n";
   if (!options.api_key.empty()) text += "Authorization: Bearer " + options.api_key + "\r\n";
   for (const auto& [name, value] : r.fields) text += name + ": " + value + "\r\n";
-  if (r.body_source && !r.body_size) text += "Transfer-Encoding: chunked\r\n";
-  else if (r.body_source) text += "Content-Length: " + std::to_string(*r.body_size) + "\r\n";
+  if (r.body_source && !r.body_size)
+    text += "Transfer-Encoding: chunked\r\n";
+  else if (r.body_source)
+    text += "Content-Length: " + std::to_string(*r.body_size) + "\r\n";
   else if (!r.body.empty() || r.method == "POST" || r.method == "PUT" || r.method == "PATCH")
     text += "Content-Length: " + std::to_string(r.body.size()) + "\r\n";
   if (!connection.empty()) text += "Connection: " + std::string(connection) + "\r\n";
@@ -68,7 +71,8 @@ result<void> client::state::send(client_link& link, client_request& r, std::stri
     total += piece->size();
     const bool end = piece->empty();
     if (r.body_size && (total > *r.body_size || (end && total < *r.body_size)))
-      return fail(errc::invalid_argument, "body_size", "the body has another length than announced", "Say the right length.");
+      return fail(errc::invalid_argument, "body_size", "the body has another length than announced",
+                  "Say the right length.");
     if (end && r.body_size) return {};
     std::string framed = std::move(*piece);
     if (!r.body_size) framed = end ? "0\r\n\r\n" : to_hex(framed.size()) + "\r\n" + framed + "\r\n";
@@ -124,7 +128,8 @@ result<client_response> client::request(client_request r) {
     const bool reused = link->used;
     client_answer answer;
     const auto sent = state_->send(*link, r, {});
-    const bool early = sent.has_error() && (sent.error().reason == "answered_early" || sent.error().reason == "connection_lost");
+    const bool early =
+        sent.has_error() && (sent.error().reason == "answered_early" || sent.error().reason == "connection_lost");
     if (sent.has_error() && !early) return sent.error();
     const auto head = answer.read_head(*link, r.method, r.silence);
     if (head.has_error()) {
@@ -137,7 +142,8 @@ result<client_response> client::request(client_request r) {
       if (piece.has_error()) return piece.error();
       if (piece->empty()) break;
       if (response.body.size() + piece->size() > state_->options.max_body)
-        return fail(errc::too_large, "answer_too_large", "the answer is larger than this client takes", "Read it as a stream.");
+        return fail(errc::too_large, "answer_too_large", "the answer is larger than this client takes",
+                    "Read it as a stream.");
       response.body += *piece;
     }
     static_cast<client_head&>(response) = std::move(answer.head());

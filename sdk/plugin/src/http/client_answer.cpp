@@ -10,7 +10,8 @@ namespace {
 constexpr std::size_t max_head = 64 * 1024;
 
 error no_http(const std::string& why) {
-  return fail(errc::unavailable, "not_http", "the server does not answer in HTTP: " + why, "Check the address and the port.");
+  return fail(errc::unavailable, "not_http", "the server does not answer in HTTP: " + why,
+              "Check the address and the port.");
 }
 
 error cut_off() {
@@ -35,7 +36,8 @@ bool parse_answer(std::string_view text, client_head& head) {
     const auto colon = field.find(':');
     if (colon == std::string_view::npos || !is_token(field.substr(0, colon))) return false;
     std::string name(field.substr(0, colon));
-    std::transform(name.begin(), name.end(), name.begin(), [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
+    std::transform(name.begin(), name.end(), name.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? char(c + 32) : c; });
     auto value = field.substr(colon + 1);
     while (!value.empty() && value.front() == ' ') value.remove_prefix(1);
     head.fields.emplace_back(std::move(name), value);

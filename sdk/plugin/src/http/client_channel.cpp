@@ -30,7 +30,8 @@ error no_server(const std::string& url, const std::string& why) {
 }
 
 error broken(int err) {
-  return fail(errc::unavailable, "connection_lost", std::string("the connection to the server broke: ") + std::strerror(err),
+  return fail(errc::unavailable, "connection_lost",
+              std::string("the connection to the server broke: ") + std::strerror(err),
               "Look whether the server still runs, and try again.");
 }
 
@@ -81,13 +82,17 @@ result<client_target> parse_base_url(std::string_view url) {
     to.authority = "localhost";
     return to;
   }
-  if (after("http://")) to.how = client_target::kind::tcp;
-  else if (after("https://")) to.how = client_target::kind::tls;
-  else return bad_url(whole, "it begins with none of http://, https:// and unix://");
+  if (after("http://"))
+    to.how = client_target::kind::tcp;
+  else if (after("https://"))
+    to.how = client_target::kind::tls;
+  else
+    return bad_url(whole, "it begins with none of http://, https:// and unix://");
   const auto slash = std::min(url.find_first_of("/?#"), url.size());
   const auto authority = url.substr(0, slash);
   std::string_view prefix = url.substr(slash);
-  if (prefix.find_first_of("?# ") != std::string_view::npos) return bad_url(whole, "it may not have a query or a fragment");
+  if (prefix.find_first_of("?# ") != std::string_view::npos)
+    return bad_url(whole, "it may not have a query or a fragment");
   while (prefix.ends_with('/')) prefix.remove_suffix(1);
   const auto host = host_of(authority);
   if (!host) return bad_url(whole, "\"" + std::string(authority) + "\" is no host name with an optional port");
@@ -141,7 +146,7 @@ result<std::unique_ptr<channel>> channel::connect(const client_target& to, const
 
 result<void> channel::start_tls(const client_target& to, const client_options& options) {
   // OpenSSL writes without MSG_NOSIGNAL; a program that never chose a disposition would die of a lost connection.
-  struct sigaction now{};
+  struct sigaction now {};
   if (sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);
   context_ = SSL_CTX_new(TLS_client_method());
   const bool trusted = context_ != nullptr && SSL_CTX_set_min_proto_version(context_, TLS1_2_VERSION) == 1 &&
@@ -218,10 +223,17 @@ std::ptrdiff_t channel::try_read(std::span<char> into, short& events) {
   const int n = SSL_read(ssl_, into.data(), static_cast<int>(std::min<std::size_t>(into.size(), 1 << 20)));
   if (n > 0) return n;
   switch (SSL_get_error(ssl_, n)) {
-    case SSL_ERROR_ZERO_RETURN: return 0;
-    case SSL_ERROR_WANT_WRITE: events = POLLOUT; [[fallthrough]];
-    case SSL_ERROR_WANT_READ: errno = EAGAIN; return -1;
-    default: errno = ECONNRESET; return -1;
+    case SSL_ERROR_ZERO_RETURN:
+      return 0;
+    case SSL_ERROR_WANT_WRITE:
+      events = POLLOUT;
+      [[fallthrough]];
+    case SSL_ERROR_WANT_READ:
+      errno = EAGAIN;
+      return -1;
+    default:
+      errno = ECONNRESET;
+      return -1;
   }
 }
 
@@ -233,9 +245,15 @@ std::ptrdiff_t channel::try_write(std::string_view bytes, short& events) {
   const int n = SSL_write(ssl_, bytes.data(), static_cast<int>(std::min<std::size_t>(bytes.size(), 1 << 20)));
   if (n > 0) return n;
   switch (SSL_get_error(ssl_, n)) {
-    case SSL_ERROR_WANT_READ: events = POLLIN; [[fallthrough]];
-    case SSL_ERROR_WANT_WRITE: errno = EAGAIN; return -1;
-    default: errno = ECONNRESET; return -1;
+    case SSL_ERROR_WANT_READ:
+      events = POLLIN;
+      [[fallthrough]];
+    case SSL_ERROR_WANT_WRITE:
+      errno = EAGAIN;
+      return -1;
+    default:
+      errno = ECONNRESET;
+      return -1;
   }
 }
 

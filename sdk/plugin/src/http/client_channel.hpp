@@ -15,10 +15,10 @@ namespace caged::http {
 // A base URL taken apart.
 struct client_target {
   enum class kind : std::uint8_t { unset = 0, tcp, tls, local } how = kind::tcp;
-  std::string host;       // to connect to; for local the path of the socket
+  std::string host;  // to connect to; for local the path of the socket
   std::string port;
   std::string authority;  // the Host header
-  std::string prefix;     // path before every target, without a slash at its end
+  std::string prefix;  // path before every target, without a slash at its end
 };
 result<client_target> parse_base_url(std::string_view url);
 

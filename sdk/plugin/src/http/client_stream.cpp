@@ -7,20 +7,33 @@ namespace {
 
 errc class_of(int status) {
   switch (status) {
-    case 401: return errc::unauthenticated;
-    case 403: return errc::permission_denied;
-    case 404: return errc::not_found;
-    case 408: return errc::deadline_exceeded;
-    case 409: return errc::conflict;
-    case 413: return errc::too_large;
-    case 429: return errc::limit_exceeded;
-    case 499: return errc::cancelled;
-    case 501: return errc::unsupported;
+    case 401:
+      return errc::unauthenticated;
+    case 403:
+      return errc::permission_denied;
+    case 404:
+      return errc::not_found;
+    case 408:
+      return errc::deadline_exceeded;
+    case 409:
+      return errc::conflict;
+    case 413:
+      return errc::too_large;
+    case 429:
+      return errc::limit_exceeded;
+    case 499:
+      return errc::cancelled;
+    case 501:
+      return errc::unsupported;
     case 502:
-    case 503: return errc::unavailable;
-    case 504: return errc::deadline_exceeded;
-    case 507: return errc::insufficient_storage;
-    default: return status >= 400 && status < 500 ? errc::invalid_argument : errc::internal;
+    case 503:
+      return errc::unavailable;
+    case 504:
+      return errc::deadline_exceeded;
+    case 507:
+      return errc::insufficient_storage;
+    default:
+      return status >= 400 && status < 500 ? errc::invalid_argument : errc::internal;
   }
 }
 
@@ -54,8 +67,10 @@ std::string encode_component(std::string_view text) {
   for (const char c : text) {
     const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                        std::string_view("-._~").find(c) != std::string_view::npos;
-    if (plain) out += c;
-    else out.append({'%', digits[static_cast<unsigned char>(c) >> 4], digits[c & 15]});
+    if (plain)
+      out += c;
+    else
+      out.append({'%', digits[static_cast<unsigned char>(c) >> 4], digits[c & 15]});
   }
   return out;
 }

@@ -1,8 +1,8 @@
 #include "connection.hpp"
 
-#include <boost/asio/write.hpp>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <boost/asio/write.hpp>
 
 #include <array>
 #include <ctime>
@@ -175,7 +175,8 @@ asio::awaitable<void> connection::refuse(int status, std::string reason, std::st
   const response r = problem_response(e, status);
   std::string head = "HTTP/1.1 " + std::to_string(status) + " " + std::string(status_phrase(status)) + "\r\n";
   for (const auto& [name, value] : r.fields) head += name + ": " + value + "\r\n";
-  head += "Date: " + http_date() + "\r\nContent-Length: " + std::to_string(r.body.size()) + "\r\nConnection: close\r\n\r\n";
+  head +=
+      "Date: " + http_date() + "\r\nContent-Length: " + std::to_string(r.body.size()) + "\r\nConnection: close\r\n\r\n";
   keep_ = false;
   co_await send(head, r.body);
 }
@@ -193,7 +194,8 @@ asio::awaitable<bool> connection::read_head(parsed_head& out) {
       co_return false;
     }
     if (scanned > most.header_bytes) {
-      co_await refuse(431, "head_too_large", "the request head is longer than " + std::to_string(most.header_bytes) + " bytes",
+      co_await refuse(431, "head_too_large",
+                      "the request head is longer than " + std::to_string(most.header_bytes) + " bytes",
                       "Send a shorter target and fewer, shorter headers.");
       co_return false;
     }
@@ -203,8 +205,9 @@ asio::awaitable<bool> connection::read_head(parsed_head& out) {
     const auto end = co_await read_some(in_, read_size, deadline);
     idle_ = false;
     if (end == io_end::timeout && !in_.empty())
-      co_await refuse(408, "head_too_slow", "the request head did not arrive within " +
-                      std::to_string(most.header_time.count()) + " s", "Send the whole head at once.");
+      co_await refuse(408, "head_too_slow",
+                      "the request head did not arrive within " + std::to_string(most.header_time.count()) + " s",
+                      "Send the whole head at once.");
     if (end != io_end::ok) co_return false;
     if (!begun) deadline = clock::now() + most.header_time;
     begun = true;
@@ -295,7 +298,8 @@ asio::awaitable<void> connection::run() {
 }
 
 asio::awaitable<void> connection::turn_away() {
-  co_await refuse(503, "too_many_connections", "the server has as many connections as it takes", "Try again in a moment.");
+  co_await refuse(503, "too_many_connections", "the server has as many connections as it takes",
+                  "Try again in a moment.");
   co_await linger();
   shut();
 }

@@ -16,7 +16,9 @@ error over() {
   return fail(errc::cancelled, "client_gone", "the client is gone, or the request is already answered", "");
 }
 
-error misuse(std::string message) { return fail(errc::internal, "answered_twice", std::move(message), "Report this bug."); }
+error misuse(std::string message) {
+  return fail(errc::internal, "answered_twice", std::move(message), "Report this bug.");
+}
 
 bool bodiless(int status) noexcept { return status == 204 || status == 304 || status < 200; }
 
@@ -40,9 +42,12 @@ class request_body : public byte_source {
   }
   std::optional<std::uint64_t> size() const override {
     switch (ex_->head_.body) {
-      case framing::none: return 0;
-      case framing::sized: return ex_->head_.content_length;
-      case framing::chunked: break;
+      case framing::none:
+        return 0;
+      case framing::sized:
+        return ex_->head_.content_length;
+      case framing::chunked:
+        break;
     }
     return std::nullopt;
   }
@@ -52,21 +57,25 @@ class request_body : public byte_source {
 };
 
 http_exchange::http_exchange(std::shared_ptr<connection> owner, parsed_head head)
-    : owner_(std::move(owner)), head_(std::move(head)), body_left_(head_.content_length),
+    : owner_(std::move(owner)),
+      head_(std::move(head)),
+      body_left_(head_.content_length),
       body_done_(head_.body == framing::none) {}
 
 std::shared_ptr<byte_source> http_exchange::body() { return std::make_shared<request_body>(shared_from_this()); }
 
 bool http_exchange::closing() const noexcept {
-  const bool heavy = head_.body == framing::chunked || body_left_ > skip_at_most || (head_.expects_continue && !continued_);
+  const bool heavy =
+      head_.body == framing::chunked || body_left_ > skip_at_most || (head_.expects_continue && !continued_);
   return !head_.keep_alive || body_broken_ || owner_->shared().draining || (!body_done_ && heavy);
 }
 
 error http_exchange::late_or_gone(io_end end) {
   body_broken_ = true;
   if (end == io_end::timeout && !owner_->gone())
-    return fail(errc::deadline_exceeded, "body_stalled", "the request body stopped arriving",
-                "Send the body without pauses of more than " + std::to_string(owner_->bounds().stall_time.count()) + " s.");
+    return fail(
+        errc::deadline_exceeded, "body_stalled", "the request body stopped arriving",
+        "Send the body without pauses of more than " + std::to_string(owner_->bounds().stall_time.count()) + " s.");
   return over();
 }
 
@@ -142,8 +151,10 @@ task<std::string> http_exchange::read_body_here(std::size_t limit) {
     if (piece.has_error()) co_return piece.error();
     if (piece->empty()) co_return whole;
     if (whole.size() + piece->size() > limit) co_return too_large;
-    if (whole.empty()) whole = std::move(*piece);
-    else whole += *piece;
+    if (whole.empty())
+      whole = std::move(*piece);
+    else
+      whole += *piece;
     if (!body_done_ && clock::now() > deadline) co_return late_or_gone(io_end::timeout);
   }
 }
@@ -201,8 +212,10 @@ task<void> http_exchange::start_here(int status, headers fields) {
     answer_left_ = std::stoull(value);
   }
   if (!answer_left_) {
-    if (head_.http_1_0) keep_ = false;
-    else chunked_ = !bodiless(status);
+    if (head_.http_1_0)
+      keep_ = false;
+    else
+      chunked_ = !bodiless(status);
   }
   std::string head = head_text(status, fields, answer_left_);
   if (bodiless(status) || head_.head.method == "HEAD") {
@@ -285,7 +298,8 @@ task<std::shared_ptr<websocket>> http_exchange::accept_here(std::string subproto
   if (over_ || owner_->gone()) co_return over();
   if (answer_ != answer::none) co_return misuse("accept_websocket() after the request was answered");
   if (!head_.websocket || !owner_->input().empty())
-    co_return fail(errc::invalid_argument, "websocket_handshake", "this is no WebSocket handshake, or data came before its end",
+    co_return fail(errc::invalid_argument, "websocket_handshake",
+                   "this is no WebSocket handshake, or data came before its end",
                    "Open it with a WebSocket client (RFC 6455, version 13).");
   answer_ = answer::upgraded;
   keep_ = false;
@@ -308,8 +322,7 @@ asio::awaitable<bool> http_exchange::conclude(bool threw) {
     keep_ = keep_ && !threw;
     co_await respond_here(problem_response(e));
   }
-  if (answer_ == answer::upgraded && socket_ && socket_->open())
-    co_await socket_->close(threw ? 1011 : 1000, "");
+  if (answer_ == answer::upgraded && socket_ && socket_->open()) co_await socket_->close(threw ? 1011 : 1000, "");
   // A streamed answer that was not finished must look broken to the client, not complete.
   if (answer_ == answer::started || answer_ == answer::broken) owner_->shut();
   bool keep = keep_ && answer_ == answer::finished && !owner_->gone();

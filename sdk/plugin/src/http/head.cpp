@@ -41,7 +41,8 @@ head_refusal bad(std::string reason, std::string message) {
 // The next line without its CRLF; false when a CR or LF stands alone.
 bool take_line(std::string_view& rest, std::string_view& line) noexcept {
   const auto end = rest.find_first_of("\r\n");
-  if (end == std::string_view::npos || rest[end] != '\r' || end + 1 >= rest.size() || rest[end + 1] != '\n') return false;
+  if (end == std::string_view::npos || rest[end] != '\r' || end + 1 >= rest.size() || rest[end + 1] != '\n')
+    return false;
   line = rest.substr(0, end);
   rest.remove_prefix(end + 2);
   return true;
@@ -149,9 +150,9 @@ std::optional<head_refusal> reduce_target(parsed_head& out) {
 bool is_websocket_handshake(const parsed_head& head) {
   const auto& h = head.head;
   const auto key = h.field("sec-websocket-key");
-  return h.method == "GET" && !head.http_1_0 && head.body == framing::none && has_token(h.field("upgrade"), "websocket") &&
-         has_token(h.field("connection"), "upgrade") && h.field("sec-websocket-version") == "13" && key.size() == 24 &&
-         key.ends_with("==");
+  return h.method == "GET" && !head.http_1_0 && head.body == framing::none &&
+         has_token(h.field("upgrade"), "websocket") && has_token(h.field("connection"), "upgrade") &&
+         h.field("sec-websocket-version") == "13" && key.size() == 24 && key.ends_with("==");
 }
 
 }  // namespace
@@ -249,7 +250,8 @@ std::optional<std::string> host_of(std::string_view authority) {
     host = authority.substr(1, end - 1);
     port = authority.substr(end + 1);
     const auto in_address = [](char c) { return hex_value(c) >= 0 || c == ':' || c == '.'; };
-    if (host.find(':') == std::string_view::npos || !std::all_of(host.begin(), host.end(), in_address)) return std::nullopt;
+    if (host.find(':') == std::string_view::npos || !std::all_of(host.begin(), host.end(), in_address))
+      return std::nullopt;
   } else {
     const auto colon = std::min(authority.find(':'), authority.size());
     host = authority.substr(0, colon);

@@ -186,7 +186,8 @@ task<void> server_impl::drain(std::chrono::milliseconds grace) {
     for (const auto& conn : connections()) conn->close_if_idle();
     if (clock::now() >= deadline)
       co_return fail(errc::deadline_exceeded, "drain_unfinished",
-                     std::to_string(hub_->connections) + " connections did not end in time", "They are cut when the server stops.");
+                     std::to_string(hub_->connections) + " connections did not end in time",
+                     "They are cut when the server stops.");
     pause.expires_after(5ms);
     co_await pause.async_wait(use_tuple);
   }

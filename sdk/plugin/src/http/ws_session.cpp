@@ -21,7 +21,8 @@ result<std::optional<stream_message>> read_end(error_code ec) {
     return fail(errc::too_large, "message_too_large", "a WebSocket message is larger than this server takes",
                 "Send smaller messages.");
   if (ec == ws::condition::protocol_violation)
-    return fail(errc::invalid_argument, "websocket_protocol", "the client broke the WebSocket protocol: " + ec.message(),
+    return fail(errc::invalid_argument, "websocket_protocol",
+                "the client broke the WebSocket protocol: " + ec.message(),
                 "Use a WebSocket client that follows RFC 6455.");
   return std::optional<stream_message>{};
 }
@@ -29,8 +30,11 @@ result<std::optional<stream_message>> read_end(error_code ec) {
 }  // namespace
 
 ws_session::ws_session(std::shared_ptr<connection> owner)
-    : owner_(std::move(owner)), stream_(owner_->socket()), turn_(owner_->executor(), asio::steady_timer::time_point::max()),
-      arrived_(owner_->executor(), asio::steady_timer::time_point::max()), taken_(owner_->executor(), asio::steady_timer::time_point::max()) {}
+    : owner_(std::move(owner)),
+      stream_(owner_->socket()),
+      turn_(owner_->executor(), asio::steady_timer::time_point::max()),
+      arrived_(owner_->executor(), asio::steady_timer::time_point::max()),
+      taken_(owner_->executor(), asio::steady_timer::time_point::max()) {}
 
 task<void> ws_session::accept(parsed_head head, std::string subprotocol, std::size_t max_message) {
   ws::stream_base::timeout times;

@@ -72,10 +72,12 @@ class contract_context {
   }
   template <class T>
   void expect_error(const result<T>& answer, errc code, const std::string& what) {
-    if (answer.has_value()) expect(false, what + ": it succeeded, expected " + std::string(to_string(code)));
-    else expect(answer.error().code == code, what + ": expected " + std::string(to_string(code)) + ", found " +
-                                                 std::string(to_string(answer.error().code)) + ": " +
-                                                 describe(answer.error()));
+    if (answer.has_value())
+      expect(false, what + ": it succeeded, expected " + std::string(to_string(code)));
+    else
+      expect(answer.error().code == code, what + ": expected " + std::string(to_string(code)) + ", found " +
+                                              std::string(to_string(answer.error().code)) + ": " +
+                                              describe(answer.error()));
   }
   // Records a failure and goes on, or ends the check.
   void expect(bool holds, const std::string& what);
