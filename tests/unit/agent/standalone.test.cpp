@@ -139,5 +139,95 @@ TEST_F(agent_standalone, refuses_bad_flags_and_a_second_agent) {
   EXPECT_EQ(0, exit_of({"--version"}));
 }
 
+// Environment variables do what the flags do, and a flag wins over its variable.
+class agent_environment : public agent_standalone {
+ protected:
+  void SetUp() override {}  // each test starts the agent its own way
+  void start(const std::map<std::string, std::string>& variables, std::vector<std::string> flags = {}) {
+    char name[] = "/tmp/caged-standalone-XXXXXX";
+    folder_ = ::mkdtemp(name);
+    std::filesystem::create_directory(folder_ + "/ws");
+    socket_ = folder_ + "/agent.sock";
+    std::vector<std::string> words{"/usr/bin/env", "CAGED_WORKSPACE=" + folder_ + "/ws", "CAGED_SOCKET=" + socket_};
+    for (const auto& [key, value] : variables) words.push_back(key + "=" + value);
+    words.push_back(CAGED_AGENT_PROGRAM);
+    words.insert(words.end(), flags.begin(), flags.end());
+    agent_ = start_program(words, -1);
+    ASSERT_TRUE(eventually([&] { return std::filesystem::exists(socket_); }));
+    connection_ = connect();
+  }
+};
+
+TEST_F(agent_environment, variables_set_what_flags_set) {
+  start({{"CAGED_HEARTBEAT_INTERVAL", "100ms"}, {"CAGED_METRICS_INTERVAL", "100ms"}, {"CAGED_LOG_LEVEL", "error"}});
+  say("{\"type\":\"subscribe\"}");
+  EXPECT_FALSE(hear("heartbeat").is_null());
+  EXPECT_FALSE(hear("metrics").is_null());
+}
+
+TEST_F(agent_environment, a_flag_wins_over_its_variable) {
+  start({{"CAGED_HEARTBEAT_INTERVAL", "1h"}}, {"--heartbeat-interval", "100ms"});
+  say("{\"type\":\"subscribe\"}");
+  EXPECT_FALSE(hear("heartbeat").is_null());
+}
+
+TEST_F(agent_environment, watching_can_be_off_and_says_so) {
+  start({{"CAGED_WATCH_FILES", "false"}});
+  say("{\"type\":\"watch_files\"}");
+  const json started = hear("watch_started");
+  EXPECT_FALSE(started.at("enabled").get<bool>());
+  EXPECT_FALSE(started.at("reason").get<std::string>().empty());
+}
+
+TEST_F(agent_environment, a_bad_variable_is_refused) {
+  const pid_t pid = start_program({"/usr/bin/env", "CAGED_METRICS_INTERVAL=often", CAGED_AGENT_PROGRAM}, -1);
+  int status = 0;
+  ::waitpid(pid, &status, 0);
+  EXPECT_EQ(2, WEXITSTATUS(status));
+}
+
+TEST_F(agent_environment, a_flood_of_changes_is_slowed_and_nothing_is_lost_unsaid) {
+  start({{"CAGED_WATCH_RATE_LIMIT", "100"}, {"CAGED_WATCH_DEBOUNCE", "20ms"}});
+  say("{\"type\":\"watch_files\"}");
+  ASSERT_FALSE(hear("watch_started").is_null());
+  const auto began = std::chrono::steady_clock::now();
+  constexpr int files = 400;
+  for (int i = 0; i < files; ++i) std::ofstream(folder_ + "/ws/f" + std::to_string(i)) << i;
+  std::int64_t told = 0;
+  while (told < files) {
+    const json op = hear("file_op", 5000);
+    ASSERT_FALSE(op.is_null()) << "silent after " << told << " of " << files;
+    told += 1 + op.at("dropped_since_last").get<std::int64_t>();
+  }
+  // A burst of twice the rate at once, the rest at the rate.
+  EXPECT_GE(std::chrono::steady_clock::now() - began, 1500ms);
+}
+
+TEST_F(agent_environment, subscribe_prints_the_change_stream) {
+  start({{"CAGED_WATCH_DEBOUNCE", "20ms"}});
+  const std::string out = folder_ + "/changes";
+  const pid_t reader = start_program(
+      {"/bin/sh", "-c",
+       std::string("exec '") + CAGED_AGENT_PROGRAM + "' --subscribe --socket '" + socket_ + "' > '" + out + "'"},
+      -1);
+  const auto printed = [&](const std::string& text) {
+    std::ifstream in(out);
+    return std::string(std::istreambuf_iterator<char>(in), {}).find(text) != std::string::npos;
+  };
+  EXPECT_TRUE(eventually([&] { return printed("watch_started"); }));
+  std::ofstream(folder_ + "/ws/new.txt") << "x";
+  EXPECT_TRUE(eventually([&] { return printed("new.txt"); }));
+  std::filesystem::rename(folder_ + "/ws/new.txt", folder_ + "/ws/old.txt");
+  EXPECT_TRUE(eventually([&] { return printed("old.txt"); }));
+  std::filesystem::remove(folder_ + "/ws/old.txt");
+  EXPECT_TRUE(eventually([&] { return printed("\"delete\""); }));
+  // It ends with the agent it listens to.
+  ::kill(agent_, SIGTERM);
+  ::waitpid(agent_, nullptr, 0);
+  agent_ = 0;
+  int status = 0;
+  EXPECT_TRUE(eventually([&] { return ::waitpid(reader, &status, WNOHANG) == reader; }));
+}
+
 }  // namespace
 }  // namespace caged::test
