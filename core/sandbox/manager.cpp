@@ -146,6 +146,7 @@ task<void> manager::become(std::shared_ptr<live> l, state to, json fact) {
   }
   l->changed.cancel();
   if (to != state::running && to != state::paused) drop_client(*l);
+  if (to == state::destroyed) parts_.journal->set_current_session(r.id, "");
   co_return result<void>{};
 }
 
@@ -163,6 +164,7 @@ task<record> manager::create(create_request request) {
   l->rec.session_id = random_id("sess-", 16);
   l->rec.created_us = base::now_us();
   sandboxes_.emplace(l->rec.id, l);
+  parts_.journal->set_current_session(l->rec.id, l->rec.session_id);  // for what backends see by themselves
   json fact{{"phase", "created"},
             {"template", l->rec.template_name},
             {"backend", l->rec.backend},
@@ -171,6 +173,7 @@ task<record> manager::create(create_request request) {
   auto saved = co_await save(l, "lifecycle", std::move(fact));
   if (!saved) {
     sandboxes_.erase(l->rec.id);
+    parts_.journal->set_current_session(l->rec.id, "");
     co_return saved.error();
   }
   work_.spawn("set-up of " + l->rec.id, set_up(l, std::move(request.repo_token)));

@@ -40,6 +40,7 @@ task<void> manager::adopt_all() {
     for (const auto& info : *adopted) found[info.id] = info.state;
     for (const auto& [id, l] : sandboxes_) {
       if (l->rec.backend != name || !has_box(l->rec.status)) continue;
+      parts_.journal->set_current_session(id, l->rec.session_id);
       const auto box = found.find(id);
       if (box != found.end() && box->second != box_state::lost) {
         watch(l);

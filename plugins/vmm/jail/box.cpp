@@ -15,7 +15,8 @@ json box_record::to_json() const {
           {"etc", etc_folder},
           {"walls", walls},
           {"missing", missing},
-          {"owners_mapped", owners_mapped}};
+          {"owners_mapped", owners_mapped},
+          {"witness", witness}};
 }
 
 result<box_record> box_record::parse(const std::string& text) {
@@ -39,6 +40,7 @@ result<box_record> box_record::parse(const std::string& text) {
     r.walls = value->at("walls").get<std::vector<std::string>>();
     r.missing = value->at("missing").get<std::vector<std::string>>();
     r.owners_mapped = value->at("owners_mapped").get<bool>();
+    r.witness = value->at("witness").get<std::uint64_t>();
     return r;
   } catch (const json::exception& e) {
     return fail(errc::invalid_argument, "malformed_record",

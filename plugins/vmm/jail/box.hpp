@@ -21,6 +21,7 @@ struct box_record {
   std::string etc_folder;
   std::vector<std::string> walls, missing;
   bool owners_mapped = false;
+  std::uint64_t witness = 0;     // under which number the witness knows it; 0: its executions are not observed
 
   json to_json() const;
   static result<box_record> parse(const std::string& text);

@@ -26,6 +26,7 @@ settings read_settings(const json& config, const host& from) {
   out.uid_base = config.value("uid_base", out.uid_base);
   out.max_boxes = config.value("max_boxes", out.max_boxes);
   out.cgroup_root = config.value("cgroup_root", std::string());
+  out.observe_execs = config.value("evidence", json::object()).value("exec", true);
   out.start_deadline = std::chrono::milliseconds(config.value("start_timeout_ms", 10'000));
   return out;
 }

@@ -21,6 +21,7 @@ struct settings {
   std::uint32_t max_boxes = 8192;  // ranges of 65536 ids from uid_base on
   std::string cgroup_root;
   std::chrono::milliseconds start_deadline{10'000};
+  bool observe_execs = true;
 };
 
 settings read_settings(const json& config, const host& from);

@@ -72,10 +72,11 @@ result<void> keeper::open() {
   std::error_code ec;
   const auto where = std::filesystem::canonical(options_.data, ec).string();
   cgroups_ = cgroup_tree::find(options_.cgroup_root, "caged-" + sha256_hex(where).substr(0, 8));
-  return {};
+  return open_evidence();
 }
 
 void keeper::close() {
+  close_evidence();
   cgroups_.remove_empty_places();  // succeeds only where no box lives
   const std::lock_guard lock(guard_);
   live_.clear();
@@ -157,6 +158,7 @@ result<void> keeper::destroy(const std::string& id) {
   auto released = release(id, b->pidfd.get(), cgroup);
   (void)end_of(*b);  // our child: reap it
   if (!released) return released;
+  end_evidence(b->record);
   give_slot(slot);
   const std::lock_guard lock(guard_);
   live_.erase(id);

@@ -3,6 +3,8 @@
 
 #include "box.hpp"
 #include "config.hpp"
+#include "exec_evidence.hpp"
+#include "witness_link.hpp"
 
 #include <map>
 #include <memory>
@@ -57,6 +59,14 @@ class keeper {
   std::vector<std::string> accepted(const box_spec& spec) const;
   result<void> rehearse();
   result<unique_fd> open_fs(const std::string& id) const;
+  // keeper_evidence.cpp
+  result<void> open_evidence();
+  void close_evidence();
+  // From here on everything that is executed in the box is a fact of the sandbox.
+  result<void> begin_evidence(const box& b, unique_fd listener);
+  void end_evidence(const box_record& record);
+  // Of a box that a host before us made. False: its executions would fail or go unseen, so it cannot be kept.
+  bool resume_evidence(const box_record& record);
 
   const settings options_;
   host& host_;
@@ -65,6 +75,8 @@ class keeper {
   host_template template_;
   unique_fd filter_;
   unique_fd boxes_, trash_;  // folders
+  exec_evidence execs_;
+  std::unique_ptr<witness_link> witness_;  // null: executions are not observed
 
   std::mutex guard_;  // the members below; never held while blocking
   std::map<std::string, std::shared_ptr<box>> live_;

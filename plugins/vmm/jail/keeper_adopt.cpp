@@ -36,7 +36,7 @@ std::shared_ptr<box> keeper::try_adopt(const std::string& id) {
   if (!record || record->id != id || (record->phase != "running" && record->phase != "paused")) return nullptr;
   auto b = std::make_shared<box>();
   b->pidfd = open_process(record->process);
-  if (!b->pidfd) return nullptr;
+  if (!b->pidfd || !resume_evidence(*record)) return nullptr;
   b->id = id;
   b->adopted = true;
   b->record = std::move(*record);
@@ -53,6 +53,7 @@ result<void> keeper::sweep(const std::string& name) {
       if (auto record = box_record::parse(*text)) {
         process = open_process(record->process);
         cgroup = record->cgroup;
+        if (witness_ && record->witness != 0) witness_->drop(record->witness);
       }
     }
   }

@@ -1,5 +1,7 @@
 #include "launch.hpp"
 
+#include "launcher/descriptor_message.hpp"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -91,7 +93,7 @@ result<void> send_request(int control, const std::string& text, const handed_num
   return {};
 }
 
-result<std::string> receive(int control) {
+result<std::string> receive(int control, unique_fd& handed) {
   pollfd ready{control, POLLIN, 0};
   int rc = 0;
   do rc = ::poll(&ready, 1, step_deadline_ms);
@@ -100,7 +102,7 @@ result<std::string> receive(int control) {
     return fail(errc::deadline_exceeded, "launcher_timeout", "the jail's launcher did not answer in time",
                 "Try again; the machine may be overloaded.");
   std::string text(message_limit, '\0');
-  const ssize_t n = ::recv(control, text.data(), text.size(), 0);
+  const ssize_t n = receive_with_descriptor(control, text.data(), text.size(), handed);
   if (n < 0) return errno_error(errno, "read the launcher's answer");
   if (n == 0) return launcher_error("ended without an answer");
   text.resize(static_cast<std::size_t>(n));
@@ -115,7 +117,8 @@ error step_error(message_reader& in) {
   e.reason = "wall_missing";
   e.code = e.code == errc::insufficient_storage || e.code == errc::limit_exceeded ? e.code : errc::unsupported;
   e.action = "`caged doctor` shows what this machine lacks and how to get it.";
-  if (wall == "landlock") e.action += " Or accept its absence: plugins.vmm.jail.accept_missing: [\"landlock\"].";
+  if (wall == "landlock" || wall == "evidence.exec")
+    e.action += " Or accept its absence: plugins.vmm.jail.accept_missing: [\"" + wall + "\"].";
   return e;
 }
 
@@ -149,13 +152,13 @@ result<launched> launch(const std::filesystem::path& launcher, const launch_spec
   launcher_process process(*pid);
   theirs.reset();
   if (auto sent = send_request(ours.get(), encode(spec), fds); !sent) return sent.error();
-  auto first = receive(ours.get());
+  launched out;
+  auto first = receive(ours.get(), out.listener);
   if (!first) return first.error();
   message_reader in(*first);
   const std::string word = in.word();
   if (word == "failed") return step_error(in);
   if (word != "pid") return launcher_error("gave an answer that cannot be read");
-  launched out;
   const pid_t box = static_cast<pid_t>(in.number());
   out.owners_mapped = in.word() == "mapped";
   // Our child, which only we reap: the number cannot have been used again.
@@ -172,7 +175,7 @@ result<launched> launch(const std::filesystem::path& launcher, const launch_spec
   out.process = *identity;
   if (auto placed = on_process(*identity); !placed) return abandon(placed.error());
   if (::send(ours.get(), "go", 2, MSG_NOSIGNAL) != 2) return abandon(errno_error(errno, "let the sandbox start"));
-  auto last = receive(ours.get());
+  auto last = receive(ours.get(), out.listener);
   if (!last) return abandon(last.error());
   if (auto outcome = read_outcome(*last, out); !outcome) return abandon(outcome.error());
   process.finished();

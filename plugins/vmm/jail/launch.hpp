@@ -16,6 +16,7 @@ struct launched {
   process_identity process;
   unique_fd pidfd;
   bool owners_mapped = false;
+  unique_fd listener;                // of the executions inside, where the specification asked for it
   std::vector<std::string> missing;  // walls that do not stand and were accepted
 };
 
@@ -23,8 +24,9 @@ struct launched {
 using handed_numbers = std::array<int, handed_count>;
 
 // Makes the box's namespaces and starts the agent in them. `on_process` is called when the first process exists but
-// does nothing yet: it places it in cgroups and writes the record; its error stops the launch. Blocks, at most ~10 s.
-// On failure nothing of the box runs any more.
+// does nothing yet: it places it in cgroups and writes the record; its error stops the launch. With a listener the
+// first process stands still until somebody answers there. Blocks, at most ~10 s. On failure nothing of the box runs
+// any more.
 result<launched> launch(const std::filesystem::path& launcher, const launch_spec& spec, const handed_numbers& fds,
                         const std::function<result<void>(const process_identity&)>& on_process);
 

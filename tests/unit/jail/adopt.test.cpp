@@ -91,7 +91,8 @@ TEST_F(jail_adopt, never_kills_a_stranger_with_a_recorded_number) {
               {"etc", ""},
               {"walls", json::array()},
               {"missing", json::array()},
-              {"owners_mapped", true}};
+              {"owners_mapped", true},
+              {"witness", 0}};
   std::ofstream(boxes / "half" / "box.json") << "{\"version\":1,\"id\":\"ha";
   std::ofstream(boxes / "file") << "x";
   test_host host(data_);

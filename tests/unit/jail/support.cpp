@@ -43,6 +43,17 @@ std::string test_host::logged() const {
   return log_;
 }
 
+std::vector<event> test_host::facts(const std::function<bool(const event&)>& wanted, std::size_t count) {
+  std::unique_lock lock(facts_.guard);
+  std::vector<event> found;
+  facts_.changed.wait_for(lock, std::chrono::seconds(10), [&] {
+    found.clear();
+    std::copy_if(facts_.all.begin(), facts_.all.end(), std::back_inserter(found), wanted);
+    return found.size() >= count;
+  });
+  return found;
+}
+
 json test_config(json more) {
   json config = {{"agent", std::string(CAGED_BUILD_DIR) + "/tests/caged-stand-in-agent"}};
   config.update(more);
@@ -182,6 +193,22 @@ void child_program::kill_hard() {
   ::kill(pid_, SIGKILL);
   ::waitpid(pid_, nullptr, 0);
   pid_ = -1;
+}
+
+pid_t witness_of(const fs::path& data) {
+  for (const auto& entry : fs::directory_iterator("/proc")) {
+    const pid_t pid = std::atoi(entry.path().filename().c_str());
+    std::ifstream name(entry.path() / "comm");
+    std::string text;
+    std::error_code ec;
+    if (pid <= 1 || !std::getline(name, text) || text != "caged-witness") continue;
+    // It listens at a path of its own; the memory it shares with the host tells whose it is.
+    std::ifstream maps(entry.path() / "maps");
+    for (std::string line; std::getline(maps, line);) {
+      if (line.find((data / "witness.memory").string()) != std::string::npos) return pid;
+    }
+  }
+  return 0;
 }
 
 std::string run_as_ordinary_user(const std::string& filter) {

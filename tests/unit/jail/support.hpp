@@ -9,6 +9,8 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_future.hpp>
+#include <caged/event.hpp>
+#include <condition_variable>
 #include <filesystem>
 #include <string>
 #include <thread>
@@ -27,7 +29,9 @@ class test_host final : public host {
   void log(log_level, std::string_view message) override;
   std::filesystem::path data_dir() const override { return data_; }
   std::filesystem::path program_dir() const override;
-  void* find_service(std::string_view) noexcept override { return nullptr; }
+  void* find_service(std::string_view name) noexcept override {
+    return name == event_sink::interface_name ? &facts_ : nullptr;
+  }
 
   // Runs the task on the loop; fails the program loudly after a minute.
   template <class T>
@@ -40,8 +44,20 @@ class test_host final : public host {
     return std::move(**out);
   }
   std::string logged() const;
+  // What the backend has told so far that `wanted` likes; waits until there are `count` of them, at most ten seconds.
+  std::vector<event> facts(const std::function<bool(const event&)>& wanted, std::size_t count = 1);
 
  private:
+  struct collected : event_sink {
+    void publish(event e) override {
+      const std::lock_guard lock(guard);
+      all.push_back(std::move(e));
+      changed.notify_all();
+    }
+    std::mutex guard;
+    std::condition_variable changed;
+    std::vector<event> all;
+  };
   template <class T>
   static asio::awaitable<void> keep(task<T> work, std::shared_ptr<std::optional<result<T>>> out) {
     out->emplace(co_await std::move(work));
@@ -55,6 +71,7 @@ class test_host final : public host {
   std::thread thread_;
   mutable std::mutex guard_;
   std::string log_;
+  collected facts_;
 };
 
 // The jail with the tests' stand-in for the agent, open.
@@ -102,6 +119,9 @@ class child_program {
   pid_t pid_ = -1;
   int output_ = -1;
 };
+
+// The process that observes the boxes of the host on this folder; 0 when there is none.
+pid_t witness_of(const std::filesystem::path& data);
 
 // Runs this test program again, as user "nobody", with the filter. Empty when all passed; else what was printed.
 std::string run_as_ordinary_user(const std::string& filter);

@@ -1,5 +1,8 @@
 #include "launcher/contain.hpp"
 
+#include "launcher/descriptor_message.hpp"
+#include "launcher/observe.hpp"
+
 #include <algorithm>
 #include <cstring>
 
@@ -140,6 +143,12 @@ bool accepted(const launch_spec& spec, const std::string& wall) {
   return std::find(spec.accept_missing.begin(), spec.accept_missing.end(), wall) != spec.accept_missing.end();
 }
 
+// The listener leaves the box: who holds it answers every execution in here.
+void hand_out_listener(int report, unique_fd listener) {
+  const std::string text = message_writer().word("listener").text();
+  if (!send_with_descriptor(report, text, listener.get())) fail_step("evidence.exec", "hand out the listener");
+}
+
 void report_missing(int report, const step_failure& f) {
   const std::string line =
       message_writer().word("missing").word(f.wall).word(f.step).number(static_cast<std::uint64_t>(f.err)).text();
@@ -254,9 +263,17 @@ void contain(const launch_spec& spec, handed_fds fds, detached_trees trees, int 
     if (!accepted(spec, f.wall)) throw;
     report_missing(start.report, f);
   }
-  // 10. last, because the steps above need calls that it refuses. A smaller kernel to attack.
+  unique_fd listener;
+  try {
+    if (spec.witness != 0) listener = install_exec_filter();  // 10. nothing in here runs unseen
+  } catch (const step_failure& f) {
+    if (!accepted(spec, f.wall)) throw;
+    report_missing(start.report, f);
+  }
+  // 11. last, because the steps above need calls that it refuses. A smaller kernel to attack.
   filter_system_calls(start.filter);
   ::close(start.filter);
+  if (listener) hand_out_listener(start.report, std::move(listener));
   run_agent(spec, start);
 }
 

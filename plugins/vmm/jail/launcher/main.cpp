@@ -9,6 +9,8 @@
 // The box's first process is made as a child of the plugin (CLONE_PARENT), so that the plugin can wait for it, and
 // does nothing before "go": a plugin that dies early leaves no box behind that its records do not name.
 #include "launcher/contain.hpp"
+#include "launcher/descriptor_message.hpp"
+#include "launcher/witness.hpp"
 
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -91,6 +93,13 @@ struct channel {
   unique_fd read, write;
 };
 
+// Both directions work; the write end can carry descriptors.
+channel make_report() {
+  int ends[2];
+  must(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), "launcher", "make a socket pair");
+  return {unique_fd(ends[0]), unique_fd(ends[1])};
+}
+
 channel make_channel() {
   int ends[2];
   must(::pipe2(ends, O_CLOEXEC), "launcher", "make a pipe");
@@ -135,16 +144,17 @@ pid_t clone_first_process(request& r, detached_trees& trees, channel& go, channe
   return pid;
 }
 
-// Reads until the first process has executed the agent (its end of the pipe closes) or has failed.
-std::string read_report(int fd) {
+// Reads until the first process has executed the agent (its end closes), has failed, or has handed out the listener
+// that has to be answered before it can execute anything.
+std::string read_report(int fd, unique_fd& listener) {
   std::string text;
-  char piece[4096];
-  for (;;) {
-    const ssize_t n = ::read(fd, piece, sizeof piece);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) return text;
-    if (text.size() < message_limit / 2) text.append(piece, static_cast<std::size_t>(n));
+  std::array<char, 4096> piece;
+  while (!listener && text.size() < message_limit / 2) {
+    const ssize_t n = receive_with_descriptor(fd, piece.data(), piece.size(), listener);
+    if (n <= 0) break;
+    if (!listener) text.append(piece.data(), static_cast<std::size_t>(n));
   }
+  return text;
 }
 
 void serve(int control) {
@@ -155,7 +165,7 @@ void serve(int control) {
     trees = clone_trees(r.spec, r.fds[static_cast<std::size_t>(handed::box_folder)].get(),
                         r.fds[static_cast<std::size_t>(handed::agent_program)].get());
   }
-  channel go = make_channel(), report = make_channel();
+  channel go = make_channel(), report = make_report();
   unique_fd pidfd;
   const pid_t pid = clone_first_process(r, trees, go, report, control, pidfd);
   go.read.reset();
@@ -177,9 +187,10 @@ void serve(int control) {
     if (::recv(control, answer, sizeof answer, 0) <= 0) fail_step("launcher", "wait for the go", ECANCELED);
     if (::write(go.write.get(), "g", 1) != 1) fail_step("launcher", "start the first process");
     go.write.reset();
-    std::string text = read_report(report.read.get());
+    unique_fd listener;
+    std::string text = read_report(report.read.get(), listener);
     if (text.find("failed") == std::string::npos) text += message_writer().word("ok").text();
-    send_message(control, text);
+    (void)send_with_descriptor(control, text, listener.get());
   } catch (const step_failure&) {
     ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
     throw;
@@ -193,6 +204,7 @@ int main(int argc, char** argv) {
   using namespace caged::vmm::jail;
   // Stands in for the agent when the plugin tries what this machine can give.
   if (argc > 1 && std::strcmp(argv[1], "--listen-fd") == 0) return ::write(agent_ready_fd, "r", 1) == 1 ? 0 : 1;
+  if (argc > 1 && std::strcmp(argv[1], "--witness") == 0) return run_witness();
   ::prctl(PR_SET_NAME, "caged-launcher");
   try {
     serve(control_fd);

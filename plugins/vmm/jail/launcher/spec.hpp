@@ -26,6 +26,7 @@ struct launch_spec {
   std::uint64_t shm_bytes = 64ull << 20;
   std::uint64_t rlimit_processes = 0;  // 0: no limit of this kind (a cgroup does it)
   std::uint64_t rlimit_data = 0;
+  std::uint64_t witness = 0;  // 1: executions are reported to a listener, which is handed back
   std::vector<layer> layers;
   std::vector<std::string> accept_missing;
   std::vector<std::string> agent_argv;
@@ -106,7 +107,11 @@ class message_reader {
 inline std::string encode(const launch_spec& spec) {
   message_writer out;
   out.word("launch").word(spec.id).number(spec.uid_base).number(spec.uid_count).number(spec.user_uid);
-  out.number(spec.user_gid).number(spec.shm_bytes).number(spec.rlimit_processes).number(spec.rlimit_data);
+  out.number(spec.user_gid)
+      .number(spec.shm_bytes)
+      .number(spec.rlimit_processes)
+      .number(spec.rlimit_data)
+      .number(spec.witness);
   out.number(spec.layers.size());
   for (const auto& l : spec.layers) out.word(l.source).word(l.target).word(l.folder);
   out.list(spec.accept_missing).list(spec.agent_argv);
@@ -125,6 +130,7 @@ inline std::optional<launch_spec> decode(std::string_view text) {
   spec.shm_bytes = in.number();
   spec.rlimit_processes = in.number();
   spec.rlimit_data = in.number();
+  spec.witness = in.number();
   for (std::uint64_t n = in.number(); in.ok() && n > 0; --n) {
     layer l;
     l.source = in.word();

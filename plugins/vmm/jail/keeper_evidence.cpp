@@ -1,0 +1,46 @@
+// What is seen of boxes from outside, and who is told.
+#include "keeper.hpp"
+
+namespace caged::vmm::jail {
+
+result<void> keeper::open_evidence() {
+  execs_.open(host_.service<event_sink>());
+  if (!options_.observe_execs) return {};
+  witness_link::handlers told;
+  told.packet = [this](std::string_view records) { execs_.packet(records); };
+  told.tick = [this] { execs_.tick(); };
+  told.lost = [this](std::string what) { host_.log(log_level::warn, what); };
+  witness_ = std::make_unique<witness_link>(options_.launcher, std::move(told));
+  unique_fd folder(::open(options_.data.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!folder) return errno_error(errno, "open the folder " + options_.data.string());
+  return witness_->open(folder.get());
+}
+
+void keeper::close_evidence() {
+  if (witness_) witness_->close();
+}
+
+result<void> keeper::begin_evidence(const box& b, unique_fd listener) {
+  if (!witness_ || !listener) return {};
+  const auto range =
+      b.record.slot >= 0 ? options_.uid_base + static_cast<std::uint32_t>(b.record.slot) * 65536u : ::geteuid();
+  execs_.add(b.record.witness, b.id, range, b.record.slot >= 0 ? 65536u : 1u);
+  return witness_->add(b.record.witness, std::move(listener));
+}
+
+void keeper::end_evidence(const box_record& record) {
+  if (!witness_ || record.witness == 0) return;
+  witness_->drop(record.witness);
+  execs_.remove(record.witness);
+}
+
+bool keeper::resume_evidence(const box_record& record) {
+  if (record.witness == 0) return true;
+  if (!witness_ || !witness_->take_over(record.witness)) return false;
+  const auto range =
+      record.slot >= 0 ? options_.uid_base + static_cast<std::uint32_t>(record.slot) * 65536u : ::geteuid();
+  execs_.add(record.witness, record.id, range, record.slot >= 0 ? 65536u : 1u);
+  return true;
+}
+
+}  // namespace caged::vmm::jail
