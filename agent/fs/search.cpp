@@ -131,7 +131,8 @@ class line_search {
       : expression_(expression),
         until_(until),
         limit_(static_cast<std::size_t>(args.number("limit", 1, 20000, 1000))),
-        max_line_(static_cast<std::size_t>(args.number("max_line", 20, 10000, 400))) {}
+        max_line_(static_cast<std::size_t>(args.number("max_line", 20, 10000, 400))),
+        context_(static_cast<std::size_t>(args.number("context", 0, 20, 0))) {}
 
   // False: stop the walk.
   bool search(const std::string& path, const std::string& text) {
@@ -175,6 +176,7 @@ class line_search {
     json row{{"line", line}, {"column", begin - start + 1}, {"text", text.substr(from, size)}};
     put_path(row, "path", path);
     if (cut) row["cut"] = true;
+    if (context_ != 0) add_context(row, text, start, end);
     bytes_ += size + path.size() + 80;
     matches_.push_back(std::move(row));
     if (matches_.size() >= limit_)
@@ -186,9 +188,31 @@ class line_search {
     return stopped_by_ == nullptr;
   }
 
+  // The lines around one that begins at `start` and ends at `end`, in their order.
+  void add_context(json& row, const std::string& text, std::size_t start, std::size_t end) {
+    std::vector<std::string> before;
+    for (std::size_t at = start; at > 0 && before.size() < context_;) {
+      const std::size_t newline = at >= 2 ? text.rfind('\n', at - 2) : std::string::npos;
+      const std::size_t from = newline == std::string::npos ? 0 : newline + 1;
+      before.push_back(text.substr(from, std::min(max_line_, at - 1 - from)));
+      at = from;
+    }
+    std::reverse(before.begin(), before.end());
+    std::vector<std::string> after;
+    for (std::size_t at = end + 1; at < text.size() && after.size() < context_;) {
+      const std::size_t until = std::min(text.find('\n', at), text.size());
+      after.push_back(text.substr(at, std::min(max_line_, until - at)));
+      at = until + 1;
+    }
+    for (const auto* lines : {&before, &after})
+      for (const auto& line : *lines) bytes_ += line.size();
+    row["before"] = std::move(before);
+    row["after"] = std::move(after);
+  }
+
   const re2::RE2& expression_;
   steady::time_point until_;
-  std::size_t limit_, max_line_, files_ = 0, bytes_ = 0;
+  std::size_t limit_, max_line_, context_, files_ = 0, bytes_ = 0;
   json matches_ = json::array();
   const char* stopped_by_ = nullptr;
 };

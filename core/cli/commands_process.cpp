@@ -23,11 +23,10 @@ result<int> perform_ps(session& s, const std::string& id) {
       for (const json& word : p["argv"])
         command += (command.empty() ? "" : " ") + (word.is_string() ? word.get<std::string>() : "");
     }
-    std::string state = field(p, "state");
-    if (state == "-") state = field(p, "status");
-    const std::string signal = field(p, "signal");
-    out.add({field(p, "process_id") == "-" ? field(p, "id") : field(p, "process_id"), field(p, "pid"), state,
-             signal == "-" ? field(p, "exit_code") : signal, field(p, "started_at"), command});
+    const json exit = p.value("exit", json());
+    const std::string signal = field(exit, "signal");
+    out.add({field(p, "process_id"), field(p, "pid"), p.value("running", false) ? "running" : "ended",
+             signal == "-" ? field(exit, "exit_code") : signal, field(p, "started_at"), command});
   }
   s.print(out.text(s.out_colors()));
   return 0;

@@ -17,7 +17,7 @@ json shown(const char* status) {
           {"template", "host"}, {"backend", "jail"}, {"created_at", began}};
 }
 json entry(const char* name, const char* path, const char* type, int size) {
-  return {{"name", name}, {"path", path}, {"type", type}, {"size", size}, {"mode", "0644"}};
+  return {{"name", name}, {"path", path}, {"type", type}, {"size", size}, {"mod_time", began}, {"mode", "0644"}};
 }
 json kept() { return {{"id", "snap_7f3a"}, {"name", "clean"}, {"sandbox_id", box}, {"created_at", began}}; }
 json in(json members) {
@@ -68,7 +68,8 @@ table sandboxes() {
 table commands() {
   const json usage{{"user_ms", 3.1}, {"system_ms", 1.2}, {"max_rss_kb", 3400}};
   const json ended{{"exit_code", 0}, {"signal", nullptr}, {"timed_out", false}, {"duration_ms", 5.4}, {"usage", usage}};
-  const json process{{"id", "p7"}, {"pid", 41}, {"state", "running"}};
+  const json process{{"process_id", "p7"}, {"pid", 41},       {"argv", {"npm", "start"}}, {"cwd", "/workspace"},
+                     {"tty", false},       {"running", true}, {"started_at", began},      {"exit", nullptr}};
   json answer = ended;
   answer["stdout"] = answer["output"] = "3\n";
   answer["stderr"] = "";
@@ -117,7 +118,7 @@ table files() {
          entry("b", "/workspace/a/b", "directory", 0)}}},
       {"file.move", {{"Rename", in({{"from", "/workspace/b.c"}, {"to", "/workspace/src/a.c"}}), file}}},
       {"file.copy",
-       {{"A folder", in({{"from", "/workspace/src"}, {"to", "/workspace/old"}, {"recursive", true}}),
+       {{"A folder", in({{"from", "/workspace/src"}, {"to", "/workspace/old"}}),
          entry("old", "/workspace/old", "directory", 0)}}},
       {"file.chmod",
        {{"Make it a program", in({{"path", "/workspace/run.sh"}, {"mode", "0755"}}),

@@ -1,6 +1,7 @@
 // Files of a sandbox. Every path is resolved inside the box, by the agent; the host never opens one.
 #include <caged/base64.hpp>
 
+#include "core/base/time.hpp"
 #include "core/operation/conversation.hpp"
 #include "core/operation/families.hpp"
 #include "core/operation/schema.hpp"
@@ -12,12 +13,28 @@ namespace {
 using namespace schema;
 
 json entry_schema() {
-  return output({{"name", text("Last part of the path.")},
-                 {"path", text("Path inside.")},
-                 {"type", text("file, directory, symlink, …")},
-                 {"size", count("Bytes.")},
-                 {"mod_time", text("RFC 3339.")},
-                 {"mode", text("Octal.")}});
+  json s = output({{"name", text("Last part of the path.")},
+                   {"path", text("Path inside.")},
+                   {"type", text("file, directory, symlink, fifo, socket or device.")},
+                   {"size", count("Bytes.")},
+                   {"mod_time", text("RFC 3339, UTC.")},
+                   {"mode", text("Octal, as in \"0644\".")},
+                   {"permissions", text("As ls shows them.")},
+                   {"owner", text("Name of the user inside.")},
+                   {"group", text("Name of the group inside.")},
+                   {"symlink_target", text("Of a symbolic link.")}});
+  s["required"] = {"name", "path", "type", "size", "mod_time", "mode"};
+  return s;
+}
+
+// An entry as the agent tells it, as the API shows it.
+json shown_entry(json entry) {
+  char octal[8];
+  std::snprintf(octal, sizeof octal, "%04o", static_cast<unsigned>(entry.value("mode", 0)) & 07777);
+  entry["mode"] = octal;
+  entry["mod_time"] = base::format_time(entry.value("mod_time_unix_ms", std::int64_t{0}) * 1000);
+  entry.erase("mod_time_unix_ms");
+  return entry;
 }
 
 // The arguments without the sandbox's id, as the agent takes them.
@@ -61,12 +78,39 @@ task<reply> pass(services* s, call c) {
   co_return answer(std::move(*done));
 }
 
+task<reply> stat_entry(services* s, call c) {
+  auto done = co_await ask(s, c.arguments["id"].get<std::string>(), "file.stat", rest_of(c.arguments));
+  if (!done) co_return done.error();
+  co_return answer(shown_entry(std::move(*done)));
+}
+
+// An operation that changes one file and answers with what is there now, at the path that `Field` names.
+template <fixed Operation, fixed Field>
+task<reply> change(services* s, call c) {
+  const std::string id = c.arguments["id"].get<std::string>();
+  auto done = co_await ask(s, id, Operation.value, rest_of(c.arguments));
+  if (!done) co_return done.error();
+  json about{{"path", c.arguments[Field.value]}};
+  auto entry = co_await ask(s, id, "file.stat", std::move(about));
+  if (!entry) co_return entry.error();
+  co_return answer(shown_entry(std::move(*entry)));
+}
+
+task<reply> glob(services* s, call c) {
+  auto done = co_await ask(s, c.arguments["id"].get<std::string>(), "file.glob", rest_of(c.arguments));
+  if (!done) co_return done.error();
+  json matches = std::move((*done)["paths"]);
+  co_return answer({{"matches", std::move(matches)}, {"truncated", done->value("truncated", false)}});
+}
+
 task<reply> list_folder(services* s, call c) {
   json arguments = rest_of(c.arguments);
   if (!arguments.contains("path")) arguments["path"] = "/workspace";
   auto done = co_await ask(s, c.arguments["id"].get<std::string>(), "file.list", std::move(arguments));
   if (!done) co_return done.error();
-  reply r = answer(done->value("entries", json::array()));
+  json rows = json::array();
+  for (auto& entry : (*done)["entries"]) rows.push_back(shown_entry(std::move(entry)));
+  reply r = answer(std::move(rows));
   if (done->value("truncated", false)) r.headers.emplace_back("X-Truncated", "true");
   co_return r;
 }
@@ -248,7 +292,7 @@ void add_file_operations(services& s) {
   own(declare("file.stat", "GET", base + "/stat", scope::read, "One file's or folder's facts",
               input({{"id", id}, {"path", path}, {"follow", flag("Of what a link points to.")}}, {"id", "path"}),
               entry_schema()),
-      "", pass<"file.stat">);
+      "", stat_entry);
 
   auto info =
       declare("file.read", "GET", base + "/content", scope::read, "Read a file",
@@ -289,49 +333,56 @@ void add_file_operations(services& s) {
                      {"mode", mode_schema()}},
                     {"id", "path"}),
               entry_schema()),
-      "file_op", pass<"file.mkdir">);
+      "file_op", change<"file.mkdir", "path">);
   info = declare("file.move", "POST", base + "/move", scope::sandbox, "Move or rename",
                  input({{"id", id}, {"from", path}, {"to", path}, {"overwrite", flag("Replace what is there.")}},
                        {"id", "from", "to"}),
                  entry_schema());
   info.destructive = true;
-  own(std::move(info), "file_op", pass<"file.move">);
-  own(declare("file.copy", "POST", base + "/copy", scope::sandbox, "Copy",
-              input({{"id", id},
-                     {"from", path},
-                     {"to", path},
-                     {"recursive", flag("A folder with what is in it.")},
-                     {"overwrite", flag("Replace what is there.")}},
+  own(std::move(info), "file_op", change<"file.move", "to">);
+  own(declare("file.copy", "POST", base + "/copy", scope::sandbox, "Copy a file, or a folder with what is in it",
+              input({{"id", id}, {"from", path}, {"to", path}, {"overwrite", flag("Replace what is there.")}},
                     {"id", "from", "to"}),
               entry_schema()),
-      "file_op", pass<"file.copy">);
+      "file_op", change<"file.copy", "to">);
   own(declare("file.chmod", "POST", base + "/chmod", scope::sandbox, "Change a mode",
               input({{"id", id}, {"path", path}, {"mode", mode_schema()}}, {"id", "path", "mode"}), entry_schema()),
-      "file_op", pass<"file.chmod">);
+      "file_op", change<"file.chmod", "path">);
   own(declare("file.symlink", "POST", base + "/symlink", scope::sandbox, "Make a symbolic link",
               input({{"id", id}, {"target", text("What it points to.")}, {"path", path}}, {"id", "target", "path"}),
               entry_schema()),
-      "file_op", pass<"file.symlink">);
+      "file_op", change<"file.symlink", "path">);
 
-  const json matches = output({{"matches", list(json::object())}, {"truncated", flag("There is more than `limit`.")}});
+  const json truncated = flag("There is more; narrow the pattern or raise `limit`.");
+  const json names =
+      list(output({{"path", text("Relative to the folder searched.")}, {"type", text("file, directory, …")}}));
+  const json lines = list(output({{"path", text("Relative to the folder searched.")},
+                                  {"line", count("From 1.")},
+                                  {"column", count("From 1, in bytes.")},
+                                  {"text", text("The line, cut around the match when it is long.")},
+                                  {"before", list(text("Line."), "Lines before it.")},
+                                  {"after", list(text("Line."), "Lines after it.")}}));
   info = declare("file.glob", "POST", base + "/glob", scope::read, "Find files by name",
                  input({{"id", id},
                         {"pattern", text("As in src/**/*.cpp.")},
                         {"path", path},
+                        {"respect_gitignore", flag("Leave out what .gitignore names; false by default.")},
                         {"limit", integer("Matches at most.", 1, 10000)}},
                        {"id", "pattern"}),
-                 matches);
-  own(std::move(info), "", pass<"file.glob">);
+                 output({{"matches", names}, {"truncated", truncated}}));
+  own(std::move(info), "", glob);
   info = declare("file.search", "POST", base + "/search", scope::read, "Find text in files",
                  input({{"id", id},
                         {"pattern", text("Regular expression, RE2 syntax.")},
                         {"path", path},
                         {"glob", text("Only in files whose path matches.")},
+                        {"literal", flag("The pattern is the text itself.")},
+                        {"respect_gitignore", flag("Leave out what .gitignore names; true by default.")},
                         {"ignore_case", flag("Upper and lower alike.")},
                         {"limit", integer("Matches at most.", 1, 10000)},
                         {"context", integer("Lines around each.", 0, 20)}},
                        {"id", "pattern"}),
-                 matches);
+                 output({{"matches", lines}, {"truncated", truncated}}));
   own(std::move(info), "", pass<"file.search">);
   info = declare("file.watch", "GET", base + "/watch", scope::read, "Changes of files as they happen",
                  input({{"id", id}, {"path", path}, {"recursive", flag("Below it, too; true by default.")}}, {"id"}),

@@ -90,6 +90,23 @@ json process_to_api(const json& row) {
   return shown;
 }
 
+json process_schema() {
+  json s =
+      schema::output({{"process_id", schema::text("Its id.")},
+                      {"pid", schema::count("Its number inside the sandbox.")},
+                      {"argv", schema::list(schema::text("Word."), "Program and arguments.")},
+                      {"cwd", schema::text("Folder it was started in.")},
+                      {"tty", schema::flag("It has a terminal.")},
+                      {"running", schema::flag("It has not ended.")},
+                      {"attached", schema::count("Readers of its output now.")},
+                      {"output_bytes", schema::count("What it wrote so far.")},
+                      {"dropped_bytes", schema::count("Of these, what is kept no more.")},
+                      {"started_at", schema::text("RFC 3339, UTC.")},
+                      {"exit", {{"type", {"object", "null"}}, {"description", "How it ended; null while it runs."}}}});
+  s["required"] = {"process_id", "pid", "argv", "cwd", "tty", "running", "started_at", "exit"};
+  return s;
+}
+
 void add_process_operations(services& s) {
   const json process{
       {"type", "string"}, {"description", "The process_id that exec answered."}, {"minLength", 1}, {"maxLength", 128}};
@@ -100,10 +117,10 @@ void add_process_operations(services& s) {
 
   own(declare("process.list", "GET", "/v1/sandboxes/{id}/processes", scope::read,
               "List the processes started in a sandbox", schema::input({{"id", sandbox_id()}}, {"id"}),
-              list({{"type", "object"}})),
+              list(process_schema())),
       "", list_all);
   own(declare("process.get", "GET", "/v1/sandboxes/{id}/processes/{process}", scope::read, "One process", one,
-              {{"type", "object"}}),
+              process_schema()),
       "", get);
 
   auto info =

@@ -75,7 +75,8 @@ json array_value(const std::vector<std::string>& texts, const json& schema) {
 json typed_value(std::string_view text, const json& schema) {
   const auto types = types_of(schema);
   const auto may = [&types](const char* type) { return types.contains(type); };
-  if (may("integer") || may("number")) {
+  // What may be a text stays one: "0644" is a mode, not six hundred and forty-four.
+  if (!may("string") && (may("integer") || may("number"))) {
     if (const auto value = whole_number<std::int64_t>(text)) return *value;
     if (const auto value = whole_number<std::uint64_t>(text)) return *value;
   }

@@ -84,7 +84,7 @@ TEST_F(Files, FoldersMovesCopiesLinksModes) {
   call("POST", route("/mkdir"), {{"path", "/workspace/d/e"}, {"parents", true}});
   put("/workspace/d/f", "f");
   call("POST", route("/move"), {{"from", "/workspace/d/f"}, {"to", "/workspace/d/e/g"}});
-  call("POST", route("/copy"), {{"from", "/workspace/d"}, {"to", "/workspace/copy"}, {"recursive", true}});
+  call("POST", route("/copy"), {{"from", "/workspace/d"}, {"to", "/workspace/copy"}});
   call("POST", route("/chmod"), {{"path", "/workspace/copy/e/g"}, {"mode", "0700"}});
   call("POST", route("/symlink"), {{"target", "copy/e/g"}, {"path", "/workspace/link"}});
   EXPECT_EQ(exec(id, "stat -c '%a %F' copy/e/g; cat link; test ! -e d/f && echo moved")["stdout"],
@@ -99,6 +99,32 @@ TEST_F(Files, FoldersMovesCopiesLinksModes) {
   EXPECT_EQ(refused("GET", route("/stat?path=/workspace/copy")).code, errc::not_found);
   EXPECT_NE(refused("DELETE", route("?path=/&recursive=true")).code, errc::internal);
   EXPECT_EQ(refused("POST", route("/chmod"), {{"path", "/workspace/d"}, {"mode", "9x"}}).path, "/mode");
+}
+
+TEST_F(Files, AModeInTheQueryIsOctal) {
+  http::client_request r;
+  r.method = "PUT";
+  r.target = route("/content?path=/workspace/run.sh&mode=755");
+  r.body = "#!/bin/sh\necho ran\n";
+  r.fields = {{"content-type", "application/octet-stream"}};
+  EXPECT_EQ(raw(std::move(r)).status, 200);
+  EXPECT_EQ(exec(id, "stat -c %a run.sh; ./run.sh")["stdout"], "755\nran\n");
+  const json entry = call("GET", route("/stat?path=/workspace/run.sh"));
+  EXPECT_EQ(entry["mode"], "0755");
+  EXPECT_TRUE(entry["mod_time"].get<std::string>().starts_with("20")) << entry.dump();
+}
+
+TEST_F(Files, SearchGivesTheLinesAround) {
+  put("/workspace/s.txt", "one\ntwo\nneedle\nfour\nfive");
+  const json found = call("POST", route("/search"), {{"pattern", "needle"}, {"context", 1}, {"path", "/workspace"}});
+  ASSERT_EQ(found["matches"].size(), 1u) << found.dump();
+  EXPECT_EQ(found["matches"][0]["line"], 3);
+  EXPECT_EQ(found["matches"][0]["before"], json::array({"two"}));
+  EXPECT_EQ(found["matches"][0]["after"], json::array({"four"}));
+  const json wide = call("POST", route("/search"), {{"pattern", "needle"}, {"context", 20}, {"path", "/workspace"}});
+  EXPECT_EQ(wide["matches"][0]["before"].size(), 2u);
+  EXPECT_EQ(wide["matches"][0]["after"].size(), 2u);
+  EXPECT_EQ(refused("POST", route("/search"), {{"pattern", "x"}, {"context", 21}}).path, "/context");
 }
 
 TEST_F(Files, SpecialFilesNeverHang) {

@@ -6,7 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <caged/json_schema.hpp>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 extern char** environ;
@@ -131,10 +134,44 @@ void ServerTest::TearDown() {
   for (const auto& id : made) (void)http.call("DELETE", "/v1/sandboxes/" + id);
 }
 
+// The schema that /openapi.json promises for an answer; null when the route is not in it.
+static json promised(const json& api, const std::string& method, const std::string& target) {
+  std::string verb = method;
+  std::transform(verb.begin(), verb.end(), verb.begin(), [](unsigned char c) { return std::tolower(c); });
+  const auto parts = [](std::string_view path) {
+    std::vector<std::string> out;
+    std::istringstream in{std::string(path.substr(0, path.find('?')))};
+    for (std::string part; std::getline(in, part, '/');) out.push_back(part);
+    return out;
+  };
+  const auto wanted = parts(target);
+  for (const auto& [path, methods] : api.at("paths").items()) {
+    const auto have = parts(path);
+    if (have.size() != wanted.size() || !methods.contains(verb)) continue;
+    const bool same = std::equal(have.begin(), have.end(), wanted.begin(),
+                                 [](const auto& h, const auto& w) { return h == w || h.starts_with("{"); });
+    if (!same) continue;
+    for (const auto& [status, response] : methods[verb]["responses"].items()) {
+      const json::json_pointer schema("/content/application~1json/schema");
+      if (status[0] == '2' && response.contains(schema)) return response[schema];
+    }
+  }
+  return nullptr;
+}
+
 json ServerTest::call(const std::string& method, const std::string& target, const json& body) {
   auto r = http.call(method, target, body);
   EXPECT_TRUE(r) << method << " " << target << ": " << (r ? "" : describe(r.error()));
-  return r ? *r : json();
+  if (!r) return json();
+  static const json api = http.call("GET", "/openapi.json").value();
+  if (const json schema = promised(api, method, target); !schema.is_null() && !r->is_null()) {
+    const auto fits = json_schema::compile(schema).value().check(*r);
+    EXPECT_TRUE(fits) << method << " " << target
+                      << " does not answer what /openapi.json promises: " << (fits ? "" : describe(fits.error()))
+                      << "\n"
+                      << r->dump(1);
+  }
+  return *r;
 }
 
 error ServerTest::refused(const std::string& method, const std::string& target, const json& body) {
