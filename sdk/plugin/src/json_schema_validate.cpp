@@ -118,7 +118,7 @@ class evaluator {
   bool number(const node& n, const json& v, const place& at, violations* out, marks&) {
     if (!v.is_number()) return true;
     const auto wrong = [&](std::string_view bound, const json& limit) {
-      return say(out, at, "found " + show(v) + ", expected " + std::string(bound) + " " + to_text(limit));
+      return say(out, at, "found " + show(v) + ", expected " + std::string(bound) + " " + plain_number(limit));
     };
     if (n.minimum && compare_numbers(v, *n.minimum) < 0) return wrong("at least", *n.minimum);
     if (n.maximum && compare_numbers(v, *n.maximum) > 0) return wrong("at most", *n.maximum);
@@ -297,14 +297,27 @@ class evaluator {
       if (deeper || typed) {
         if (++inside == 1 || found.size() < best.size()) best = found;
       }
-      if (reasons.size() < 400) reasons += (reasons.empty() ? "" : "; or: ") + found.front().message;
+      if (reasons.size() < 400) add_reason(reasons, found.front().message);
     }
     if (inside > 0) {
       for (auto& one : best)
         if (out->size() < most_collected) out->push_back(std::move(one));
       return false;
     }
-    return say(out, at, alternatives.size() == 1 ? reasons : "none of the alternatives fits: " + reasons);
+    const bool several = reasons.find("; or: ") != std::string::npos;
+    return say(out, at, several ? "none of the alternatives fits: " + reasons : reasons);
+  }
+
+  // "found 900, expected 0" and "found 900, expected at most 8" are one sentence.
+  static void add_reason(std::string& reasons, const std::string& next) {
+    if (reasons.empty()) {
+      reasons = next;
+      return;
+    }
+    constexpr std::string_view hinge = ", expected ";
+    const std::size_t at = next.find(hinge);
+    const bool same = at != std::string::npos && reasons.find("; ") == std::string::npos && reasons.starts_with(std::string_view(next).substr(0, at + hinge.size()));
+    reasons += same ? " or " + next.substr(at + hinge.size()) : "; or: " + next;
   }
 
   bool conditional(const node& n, const json& v, const place& at, violations* out, marks& mine) {

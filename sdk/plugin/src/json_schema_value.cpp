@@ -144,6 +144,12 @@ std::string show(const json& value) {
   }
 }
 
+std::string plain_number(const json& number) {
+  const double value = number.is_number_float() ? number.get<double>() : 0.5;
+  return value == std::floor(value) && std::abs(value) < 1e15 ? std::to_string(static_cast<std::int64_t>(value))
+                                                              : to_text(number);
+}
+
 std::string show_list(const json& values) {
   constexpr std::size_t most = 12;
   std::string out;

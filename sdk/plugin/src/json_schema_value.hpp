@@ -19,7 +19,9 @@ std::uint64_t code_points(const std::string& text);
 unsigned types_of(const json& value);          // all bits that fit
 std::string type_words(unsigned types);        // "an integer or a string"
 std::string show(const json& value);           // "the string \"abc\"", short
-std::string show_list(const json& values);     // "\"a\", \"b\", 3", short
+std::string show_list(const json& values);
+// A bound as people write it: 8, not 8.0.
+std::string plain_number(const json& number);     // "\"a\", \"b\", 3", short
 
 // Order of a document: parents before children, members by name, items by index.
 bool pointer_less(const std::string& a, const std::string& b);

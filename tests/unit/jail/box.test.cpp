@@ -179,7 +179,9 @@ TEST_F(jail_box, leaves_nothing_behind_after_fifty_boxes) {
     const std::string id = "box" + std::to_string(i);
     const auto t = std::chrono::steady_clock::now();
     make(small_box(id));
-    if (i % 10 == 0) EXPECT_EQ(output(id, "(setsid sleep 100 >/dev/null 2>&1 &); echo ok"), "ok\n");
+    if (i % 10 == 0) {
+      EXPECT_EQ(output(id, "(setsid sleep 100 >/dev/null 2>&1 &); echo ok"), "ok\n");
+    }
     making += std::chrono::steady_clock::now() - t;
     ASSERT_TRUE(host_->await(jail_->destroy(id)));
   }
