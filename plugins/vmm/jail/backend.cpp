@@ -154,4 +154,21 @@ task<std::vector<box_change>> backend::changes(std::string id) {
   co_return co_await on_pool<std::vector<box_change>>(std::move(work));
 }
 
+task<box_gate> backend::open_gate(std::string id) {
+  auto k = keeper_;
+  auto work = [k, id] { return k->open_gate(id); };
+  co_return co_await on_pool<box_gate>(std::move(work));
+}
+
+task<std::vector<owned_fd>> backend::inner_sockets(std::string id, int family, unsigned count) {
+  auto k = keeper_;
+  auto work = [k, id, family, count] { return k->inner_sockets(id, family, count); };
+  co_return co_await on_pool<std::vector<owned_fd>>(std::move(work));
+}
+
+void* backend::find_extension(std::string_view name) noexcept {
+  if (name == vmm_network::interface_name) return static_cast<vmm_network*>(this);
+  return vmm_backend::find_extension(name);
+}
+
 }  // namespace caged::vmm::jail

@@ -7,7 +7,7 @@
 
 namespace caged::vmm::jail {
 
-class backend final : public vmm_backend {
+class backend final : public vmm_backend, public vmm_network {
  public:
   backend(host& from, const json& config);
 
@@ -26,6 +26,9 @@ class backend final : public vmm_backend {
   task<void> resume(std::string id) override;
   task<void> mark_files(std::string id) override;
   task<std::vector<box_change>> changes(std::string id) override;
+  task<box_gate> open_gate(std::string id) override;
+  task<std::vector<owned_fd>> inner_sockets(std::string id, int family, unsigned count) override;
+  void* find_extension(std::string_view name) noexcept override;
 
  private:
   template <class T, class F>

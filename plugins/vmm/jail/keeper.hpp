@@ -6,6 +6,7 @@
 #include "exec_evidence.hpp"
 #include "witness_link.hpp"
 
+#include <caged/vmm_network.hpp>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,6 +31,8 @@ class keeper {
   result<void> mark_files(const std::string& id);
   result<std::vector<box_change>> changes(const std::string& id);
   result<std::vector<probe>> probe_machine();
+  result<box_gate> open_gate(const std::string& id);
+  result<std::vector<owned_fd>> inner_sockets(const std::string& id, int family, unsigned count);
 
   result<std::shared_ptr<box>> find(const std::string& id);
   // One attempt to connect to the agent; `again` when its queue of connections is full.

@@ -78,11 +78,6 @@ result<void> keeper::check(const box_spec& spec) const {
   if (spec.image != "host")
     return fail(errc::not_found, "unknown_template", "the jail has no template \"" + spec.image + "\"",
                 "Use one of: host.", "/template");
-  if (spec.network_mode != "none") {
-    return fail(errc::unsupported, "network_mode_unsupported",
-                "the jail cannot give the network mode \"" + spec.network_mode + "\" yet", "Use network_mode none.",
-                "/network_mode");
-  }
   if (!(spec.cpus >= 0.01 && spec.cpus <= 1024))
     return invalid("cpus is " + std::to_string(spec.cpus) + ", expected 0.01 to 1024", "Correct cpus.", "/cpus");
   if (spec.memory_bytes < least_memory)

@@ -182,4 +182,47 @@ result<launched> launch(const std::filesystem::path& launcher, const launch_spec
   return out;
 }
 
+result<gate_sockets> ask_gate(const std::filesystem::path& launcher, const gate_spec& spec, int pidfd) {
+  int ends[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return errno_error(errno, "make the launcher's control socket");
+  unique_fd ours(ends[0]), theirs(ends[1]);
+  auto pid = spawn(launcher, theirs.get());
+  if (!pid) return pid.error();
+  launcher_process process(*pid);
+  theirs.reset();
+  if (!send_with_descriptor(ours.get(), encode(spec), pidfd)) return errno_error(errno, "ask the launcher");
+  pollfd ready{ours.get(), POLLIN, 0};
+  int rc = 0;
+  do rc = ::poll(&ready, 1, step_deadline_ms);
+  while (rc < 0 && errno == EINTR);
+  if (rc == 0) return launcher_error("did not open the sandbox's network in time");
+  std::string text(message_limit, '\0');
+  iovec piece{text.data(), text.size()};
+  alignas(cmsghdr) char space[CMSG_SPACE(inner_most * sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = space;
+  message.msg_controllen = sizeof space;
+  const ssize_t n = ::recvmsg(ours.get(), &message, MSG_CMSG_CLOEXEC);
+  gate_sockets out;
+  for (cmsghdr* c = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr; c != nullptr; c = CMSG_NXTHDR(&message, c)) {
+    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    for (std::size_t i = 0; i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
+      out.fds.emplace_back(fd);
+    }
+  }
+  message_reader in(std::string_view(text.data(), n > 0 ? static_cast<std::size_t>(n) : 0));
+  const std::string word = in.word();
+  if (word == "failed") return step_error(in);
+  out.kinds = in.list();
+  if (word != "ok" || !in.ok() || out.kinds.size() != out.fds.size())
+    return launcher_error("gave an answer that cannot be read");
+  process.finished();
+  return out;
+}
+
 }  // namespace caged::vmm::jail

@@ -30,4 +30,13 @@ using handed_numbers = std::array<int, handed_count>;
 result<launched> launch(const std::filesystem::path& launcher, const launch_spec& spec, const handed_numbers& fds,
                         const std::function<result<void>(const process_identity&)>& on_process);
 
+// Sockets made in a box's network namespace, with what each is for: "stream", "dns_stream", "dns_datagram", "inner".
+struct gate_sockets {
+  std::vector<unique_fd> fds;
+  std::vector<std::string> kinds;
+};
+
+// Works in the namespaces of the process behind `pidfd`. Blocks, at most ~10 s.
+result<gate_sockets> ask_gate(const std::filesystem::path& launcher, const gate_spec& spec, int pidfd);
+
 }  // namespace caged::vmm::jail

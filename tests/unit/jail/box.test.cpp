@@ -26,9 +26,6 @@ TEST_F(jail_box, refuses_what_it_cannot_honour_and_leaves_nothing) {
   spec.image = "nope";
   EXPECT_EQ(refusal(spec), "unknown_template");
   spec = small_box("bad");
-  spec.network_mode = "full";
-  EXPECT_EQ(refusal(spec), "network_mode_unsupported");
-  spec = small_box("bad");
   spec.memory_bytes = 1;
   EXPECT_EQ(refusal(spec), "invalid_input");
   spec = small_box("bad");

@@ -6,10 +6,13 @@
 //   plugin → launch spec + descriptors        launcher → pid
 //   plugin → go (the pid is on disk)          launcher → missing… ok | failed wall step errno
 //
+//   plugin → gate spec + pidfd                launcher → ok kinds… + sockets | failed wall step errno
+//
 // The box's first process is made as a child of the plugin (CLONE_PARENT), so that the plugin can wait for it, and
 // does nothing before "go": a plugin that dies early leaves no box behind that its records do not name.
 #include "launcher/contain.hpp"
 #include "launcher/descriptor_message.hpp"
+#include "launcher/gate.hpp"
 #include "launcher/witness.hpp"
 
 #include <fcntl.h>
@@ -19,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -27,6 +31,7 @@ namespace {
 
 struct request {
   launch_spec spec;
+  std::optional<gate_spec> gate;  // instead of a launch
   handed_fds fds;
 };
 
@@ -54,6 +59,8 @@ request receive_request(int control) {
         ::close(fd);
     }
   }
+  out.gate = decode_gate(std::string_view(text.data(), static_cast<std::size_t>(n)));
+  if (out.gate && out.fds.front()) return out;
   auto spec = decode(std::string_view(text.data(), static_cast<std::size_t>(n)));
   if (!spec || !out.fds.back()) fail_step("launcher", "understand the request", EPROTO);
   out.spec = std::move(*spec);
@@ -63,6 +70,27 @@ request receive_request(int control) {
 void send_message(int control, const std::string& text) {
   // MSG_NOSIGNAL: a plugin that went away is noticed at the next read.
   (void)::send(control, text.data(), text.size(), MSG_NOSIGNAL);
+}
+
+void send_sockets(int control, const namespace_sockets& sockets) {
+  message_writer text;
+  text.word("ok").list(sockets.kinds);
+  std::array<int, inner_most> numbers{};
+  const std::size_t count = std::min(sockets.fds.size(), numbers.size());
+  for (std::size_t i = 0; i < count; ++i) numbers[i] = sockets.fds[i].get();
+  iovec piece{const_cast<char*>(text.text().data()), text.text().size()};
+  alignas(cmsghdr) char space[CMSG_SPACE(sizeof numbers)] = {};
+  msghdr message{};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  message.msg_control = space;
+  message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+  cmsghdr* c = CMSG_FIRSTHDR(&message);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(count * sizeof(int));
+  std::memcpy(CMSG_DATA(c), numbers.data(), count * sizeof(int));
+  must(static_cast<int>(::sendmsg(control, &message, MSG_NOSIGNAL)), "netns", "hand over the sockets");
 }
 
 void write_file(const std::string& path, const std::string& text) {
@@ -159,6 +187,10 @@ std::string read_report(int fd, unique_fd& listener) {
 
 void serve(int control) {
   request r = receive_request(control);
+  if (r.gate) {
+    send_sockets(control, serve_gate(*r.gate, r.fds.front().get()));
+    return;
+  }
   detached_trees trees;
   // Only the host's root may change who owns files in a mount; an ordinary user's box clones its trees itself.
   if (r.spec.uid_base != 0) {

@@ -32,6 +32,13 @@ struct launch_spec {
   std::vector<std::string> agent_argv;
 };
 
+// Work inside the namespaces of a box that runs. One descriptor travels with it: the pidfd of the box's first process.
+struct gate_spec {
+  bool join_user = false;     // an ordinary user's host: join the user namespace too
+  unsigned inner_count = 0;   // 0: open the gate; otherwise so many unconnected sockets
+  int inner_family = 0;
+};
+
 // Descriptors that travel with a request, in this order.
 enum class handed : std::size_t { box_folder = 0, agent_program, listen, ready, env, filter, count };
 inline constexpr std::size_t handed_count = static_cast<std::size_t>(handed::count);
@@ -44,6 +51,7 @@ inline constexpr int agent_env_fd = 5;
 // The control socket in the launcher.
 inline constexpr int control_fd = 3;
 inline constexpr std::size_t message_limit = 64 * 1024;
+inline constexpr unsigned inner_most = 16;  // sockets in one answer
 
 // Messages are words, each ended by a NUL byte; a list is its length followed by its words.
 class message_writer {
@@ -141,6 +149,23 @@ inline std::optional<launch_spec> decode(std::string_view text) {
   spec.accept_missing = in.list();
   spec.agent_argv = in.list();
   if (!in.ok() || !in.at_end() || spec.agent_argv.empty()) return std::nullopt;
+  return spec;
+}
+
+inline std::string encode(const gate_spec& spec) {
+  message_writer out;
+  out.word("gate").number(spec.join_user ? 1 : 0).number(spec.inner_count);
+  return out.number(static_cast<std::uint64_t>(spec.inner_family)).text();
+}
+
+inline std::optional<gate_spec> decode_gate(std::string_view text) {
+  message_reader in(text);
+  if (in.word() != "gate") return std::nullopt;
+  gate_spec spec;
+  spec.join_user = in.number() != 0;
+  spec.inner_count = static_cast<unsigned>(in.number());
+  spec.inner_family = static_cast<int>(in.number());
+  if (!in.ok() || !in.at_end() || spec.inner_count > inner_most) return std::nullopt;
   return spec;
 }
 
