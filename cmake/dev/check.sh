@@ -24,7 +24,7 @@ dev_check() {
   say "all checks passed"
 }
 
-# clang reads the compile commands of a build of its own: gcc's precompiled headers mean nothing to it.
+# clang reads the compile commands of a build of its own and needs its precompiled headers: gcc's mean nothing to it.
 tidy() {
   local files
   files="$(changed_files | grep '\.cpp$' | grep -v '^sdk/template/' || true)"
@@ -33,6 +33,7 @@ tidy() {
   # Only sources that this configuration compiles can be linted.
   files="$(jq -r '.[].file' build-clang/compile_commands.json | sed "s,^$root/,," | sort -u | comm -12 - <(sort <<<"$files"))"
   [ -n "$files" ] || { say "clang-tidy: nothing that changed is compiled"; return 0; }
+  compile_preset clang caged_pch caged_test_pch
   say "clang-tidy: $(wc -l <<<"$files") files"
   xargs -r -P "$(safe_jobs)" -n 1 clang-tidy-16 -p build-clang --quiet --warnings-as-errors='*' <<<"$files"
 }

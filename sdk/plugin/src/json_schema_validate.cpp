@@ -316,7 +316,8 @@ class evaluator {
     }
     constexpr std::string_view hinge = ", expected ";
     const std::size_t at = next.find(hinge);
-    const bool same = at != std::string::npos && reasons.find("; ") == std::string::npos && reasons.starts_with(std::string_view(next).substr(0, at + hinge.size()));
+    const bool same = at != std::string::npos && reasons.find("; ") == std::string::npos &&
+                      reasons.starts_with(std::string_view(next).substr(0, at + hinge.size()));
     reasons += same ? " or " + next.substr(at + hinge.size()) : "; or: " + next;
   }
 

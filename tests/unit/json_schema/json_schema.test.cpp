@@ -7,7 +7,7 @@
 namespace caged {
 namespace {
 
-json_schema compiled(const char* text) { return std::move(json_schema::compile(json::parse(text)).value()); }
+json_schema compiled(const char* text) { return json_schema::compile(json::parse(text)).value(); }
 
 error refused(const char* schema) {
   auto r = json_schema::compile(json::parse(schema));
@@ -152,7 +152,7 @@ TEST(JsonSchema, OutlivesItsSource) {
   std::optional<json_schema> schema;
   {
     json source = json::parse(R"({"properties":{"a":{"enum":[1,2]}},"$defs":{"x":{"const":7}}})");
-    schema.emplace(std::move(json_schema::compile(source).value()));
+    schema.emplace(json_schema::compile(source).value());
   }
   EXPECT_TRUE(schema->validate(json{{"a", 2}}).empty());
   EXPECT_FALSE(schema->validate(json{{"a", 3}}).empty());
