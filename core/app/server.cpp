@@ -74,6 +74,8 @@ result<void> server::load_plugins() {
   plugins_->add_service<operations>(&operations_);
   plugins_->add_service<http::front>(http_.get());
   plugins_->add_service<event_sink>(&sink_);
+  if (auto ok = purses_.open(config_.data / "token.key"); !ok) return ok.error();
+  plugins_->add_service<spending>(&purses_);
 
   auto folders = config_.plugin_dirs;
   if (folders.empty()) folders.push_back(program_.parent_path().parent_path() / "lib" / "caged" / "plugins");
@@ -128,6 +130,9 @@ result<void> server::open_parts() {
   parts.journal = journal_.get();
   parts.records = records;
   parts.config = &config_;
+  parts.add_environment = [this](std::string_view id, std::map<std::string, std::string>& env) {
+    purses_.add_environment(id, env);
+  };
   parts.staging = config_.data / "staging";
   parts.log = [](log_level level, std::string message) { base::log(level, "sandbox", message); };
   for (const auto& p : plugins_->list())
@@ -166,7 +171,15 @@ result<void> server::open_parts() {
                              "See `caged plugins`.", "/name");
                }};
   operation::add_all_operations(services_);
-  return wait(sandboxes_->start());
+  if (auto started = wait(sandboxes_->start()); !started) return started.error();
+  sandbox::purse_keeper::parts money;
+  money.sandboxes = sandboxes_.get();
+  money.journal = journal_.get();
+  money.records = records;
+  money.account_cap_micro = config_.budgets.account_micro;
+  money.session_cap_micro = config_.budgets.session_micro;
+  money.log = [](log_level level, std::string message) { base::log(level, "meter", message); };
+  return wait(purses_.connect(std::move(money)));
 }
 
 result<void> server::listen() {

@@ -13,6 +13,7 @@
 #include "core/operation/families.hpp"
 #include "core/plugin/plugin_host.hpp"
 #include "core/runtime/loop.hpp"
+#include "core/sandbox/purse.hpp"
 
 namespace caged::app {
 
@@ -57,6 +58,7 @@ class server {
   std::shared_ptr<http::server> http_;
   operation::registry operations_;
   late_sink sink_;
+  sandbox::purse_keeper purses_;
   std::unique_ptr<plugins::plugin_host> plugins_;
   std::unique_ptr<journal::journal> journal_;
   std::unique_ptr<operation::auth> keys_;

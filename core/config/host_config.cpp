@@ -175,6 +175,13 @@ result<host_config> parse_host_config(std::string_view text, std::string_view na
   if (auto ok = take_paths(doc, "repo_roots", out.repo_roots); !ok) return ok.error();
   if (auto ok = take_limits(doc, out); !ok) return ok.error();
   if (auto ok = take_drain_time(doc, out); !ok) return ok.error();
+  if (doc.root.contains("budgets")) {
+    const auto micro = [&](const char* key) {
+      return static_cast<std::int64_t>(doc.root["budgets"].value(key, 0.0) * 1e6 + 0.5);
+    };
+    out.budgets.account_micro = micro("account");
+    out.budgets.session_micro = micro("session");
+  }
   take_plugins(doc.root, out);
   return out;
 }

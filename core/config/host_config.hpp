@@ -49,6 +49,11 @@ struct host_config {
     std::uint32_t connections = 4096;
   } limits;
 
+  struct {
+    std::int64_t account_micro = 0;               // micro-dollars of all sandboxes together, 0 = none
+    std::int64_t session_micro = 0;               // of one session
+  } budgets;
+
   std::chrono::seconds drain_time{20};            // how long a stopping server waits for running requests
   std::filesystem::path source;                   // the file it came from; empty = defaults
 };

@@ -35,6 +35,14 @@ constexpr std::string_view schema_text = R"json({
     "accept_missing": {"$ref": "#/$defs/texts", "description": "walls whose absence is accepted, see caged doctor"},
     "repo_roots": {"$ref": "#/$defs/texts", "description": "host folders that `repo` may name as a path"},
     "drain_time": {"type": ["string", "integer"], "description": "seconds, or a time like 20s"},
+    "budgets": {
+      "type": "object", "additionalProperties": false,
+      "description": "US dollars that may be spent on models and computing; 0 or absent: no cap",
+      "properties": {
+        "account": {"type": "number", "minimum": 0, "maximum": 1000000000, "description": "by all sandboxes together"},
+        "session": {"type": "number", "minimum": 0, "maximum": 1000000000, "description": "by one session"}
+      }
+    },
     "limits": {
       "type": "object", "additionalProperties": false,
       "properties": {

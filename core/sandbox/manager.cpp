@@ -103,11 +103,16 @@ task<void> manager::append(std::shared_ptr<live> l, std::string type, json fact,
 }
 
 task<void> manager::save(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took) {
+  std::vector<write> none;
+  co_return co_await save_with(l, std::move(type), std::move(fact), took, std::move(none));
+}
+
+task<void> manager::save_with(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took,
+                              std::vector<write> writes) {
   write put;
   put.kind = "sandbox";
   put.id = l->rec.id;
   put.body = to_stored(l->rec);
-  std::vector<write> writes;
   writes.push_back(std::move(put));
   co_return co_await append(l, std::move(type), std::move(fact), took, std::move(writes));
 }

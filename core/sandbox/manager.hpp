@@ -67,6 +67,8 @@ class manager {
     storage* records = nullptr;
     std::map<std::string, vmm_backend*> backends;  // by short name: "jail"
     const config::host_config* config = nullptr;
+    // Adds what every sandbox's environment gets from the host; may be empty.
+    std::function<void(std::string_view id, std::map<std::string, std::string>& env)> add_environment;
     std::filesystem::path staging;                 // for clones; emptied by start()
     std::function<void(log_level, std::string)> log;
   };
@@ -96,6 +98,9 @@ class manager {
 
   // Writes facts about a sandbox, durable when it returns.
   task<void> note(std::shared_ptr<live> l, std::string type, json data, std::chrono::microseconds took = {});
+  // The same, with the sandbox's record and further writes in one commit.
+  task<void> save_with(std::shared_ptr<live> l, std::string type, json fact, std::chrono::microseconds took,
+                       std::vector<write> writes);
   // A command began: its fact goes out at once, its end is written by whoever sees it first, even if no client waits.
   void command_started(std::shared_ptr<live> l, std::string process, json fact);
   // Writes the end of a command, once; durable when it returns.

@@ -1,8 +1,5 @@
 // What happens to sandboxes by itself: adoption after a restart, the end of a box, idle time, budgets.
-#include <cmath>
-
 #include "core/base/time.hpp"
-#include "core/meter/compute_price.hpp"
 #include "core/runtime/deadline.hpp"
 #include "core/sandbox/manager.hpp"
 
@@ -118,8 +115,7 @@ asio::awaitable<void> manager::tick_one(std::shared_ptr<live> l) {
 
 task<void> manager::check_budget(std::shared_ptr<live> l) {
   const record& r = l->rec;
-  const meter::compute_size size{std::llround(r.cpus * 1000), r.memory_mb, r.disk_gb};
-  const auto spent = meter::compute_cost_micro({}, size, r.running_us(base::now_us()));
+  const auto spent = compute_micro(r, base::now_us()) + r.llm_micro;
   const auto percent = spent * 100 / r.budget_micro;
   const int reached = percent >= 100 ? 100 : percent >= 95 ? 95 : percent >= 80 ? 80 : 0;
   if (reached <= r.budget_alert) co_return result<void>{};

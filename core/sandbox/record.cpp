@@ -51,6 +51,11 @@ std::int64_t record::running_us(std::int64_t now_us) const noexcept {
   return running_total_us + (running_since_us != 0 && now_us > running_since_us ? now_us - running_since_us : 0);
 }
 
+std::int64_t compute_micro(const record& r, std::int64_t now_us) noexcept {
+  const meter::compute_size size{std::llround(r.cpus * 1000), r.memory_mb, r.disk_gb};
+  return meter::compute_cost_micro({}, size, r.running_us(now_us));
+}
+
 json to_stored(const record& r) {
   json j{{"id", r.id},
          {"name", r.name},
@@ -79,7 +84,8 @@ json to_stored(const record& r) {
          {"stopped_us", r.stopped_us},
          {"running_total_us", r.running_total_us},
          {"running_since_us", r.running_since_us},
-         {"budget_alert", r.budget_alert}};
+         {"budget_alert", r.budget_alert},
+         {"llm_micro", r.llm_micro}};
   j["repo"] = {
       {"url", r.repo.url}, {"branch", r.repo.branch}, {"commit", r.repo.commit}, {"subdirectory", r.repo.subdirectory}};
   if (r.failure)
@@ -123,6 +129,7 @@ record from_stored(const json& j) {
   r.stopped_us = number("stopped_us");
   r.running_total_us = number("running_total_us");
   r.running_since_us = number("running_since_us");
+  r.llm_micro = number("llm_micro");
   r.budget_alert = static_cast<int>(number("budget_alert"));
   if (const auto it = j.find("repo"); it != j.end())
     r.repo = {it->value("url", ""), it->value("branch", ""), it->value("commit", ""), it->value("subdirectory", "")};
@@ -136,8 +143,7 @@ record from_stored(const json& j) {
 }
 
 json to_api(const record& r, std::int64_t now_us) {
-  const meter::compute_size size{std::llround(r.cpus * 1000), r.memory_mb, r.disk_gb};
-  const double cost = dollars(meter::compute_cost_micro({}, size, r.running_us(now_us)));
+  const auto compute = compute_micro(r, now_us);
   json j{{"id", r.id},
          {"name", r.name},
          {"status", to_string(r.status)},
@@ -155,9 +161,9 @@ json to_api(const record& r, std::int64_t now_us) {
          {"session_id", r.session_id},
          {"walls", r.walls},
          {"missing_walls", r.missing_walls},
-         {"cost", cost},
-         {"llm_cost", 0.0},
-         {"total_cost", cost}};
+         {"cost", dollars(compute)},
+         {"llm_cost", dollars(r.llm_micro)},
+         {"total_cost", dollars(compute + r.llm_micro)}};
   // Whole processors are shown as integers: clients compare them with what they sent.
   j["cpus"] = r.cpus == std::floor(r.cpus) ? json(static_cast<std::int64_t>(r.cpus)) : json(r.cpus);
   j["budget"] = r.budget_micro == 0 ? json(nullptr) : json(dollars(r.budget_micro));

@@ -41,10 +41,14 @@ struct record {
   std::int64_t created_us = 0, started_us = 0, stopped_us = 0;
   // Billing: whole time in state running before `running_since_us`, which is 0 while it does not run.
   std::int64_t running_total_us = 0, running_since_us = 0;
+  std::int64_t llm_micro = 0;  // spent on models
   int budget_alert = 0;  // highest percentage alerted: 0, 80, 95, 100
 
   std::int64_t running_us(std::int64_t now_us) const noexcept;
 };
+
+// What its computing has cost until now, in micro-dollars.
+std::int64_t compute_micro(const record& r, std::int64_t now_us) noexcept;
 
 // As stored (lossless), and back.
 json to_stored(const record& r);

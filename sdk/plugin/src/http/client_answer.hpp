@@ -1,7 +1,7 @@
 // Reads one answer from a link: its head, then its body piece by piece.
 #pragma once
 
-#include "chunks.hpp"
+#include "answer_parser.hpp"
 #include "client_channel.hpp"
 
 namespace caged::http {
@@ -13,17 +13,14 @@ class client_answer {
   // "" = the end. A body that breaks off is `unavailable`.
   result<std::string> read_piece(client_link& link, std::chrono::milliseconds silence);
 
-  const client_head& head() const noexcept { return head_; }
-  client_head& head() noexcept { return head_; }
+  const client_head& head() const noexcept { return parser_.head(); }
+  client_head& head() noexcept { return parser_.head(); }
   // Whether the link may serve another request, once the body is read.
-  bool reusable() const noexcept { return done_ && !until_close_ && !says_close_; }
-  bool done() const noexcept { return done_; }
+  bool reusable() const noexcept { return parser_.reusable(); }
+  bool done() const noexcept { return parser_.done(); }
 
  private:
-  client_head head_;
-  bool chunked_ = false, until_close_ = false, done_ = false, says_close_ = false;
-  std::uint64_t left_ = 0;
-  chunk_decoder chunks_;
+  answer_parser parser_;
 };
 
 }  // namespace caged::http

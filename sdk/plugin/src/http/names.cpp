@@ -56,8 +56,9 @@ std::shared_ptr<const handler> find_route(const std::vector<route_entry>& routes
     if (entry.suffix.empty()) {
       if (!ours) continue;
     } else {
-      const bool under = host.size() > entry.suffix.size() + 1 && host.ends_with(entry.suffix) &&
-                         host[host.size() - entry.suffix.size() - 1] == '.';
+      const bool under =
+          host == entry.suffix || (host.size() > entry.suffix.size() + 1 && host.ends_with(entry.suffix) &&
+                                   host[host.size() - entry.suffix.size() - 1] == '.');
       if (!under) continue;
       why = route_miss::unknown_path;
     }
