@@ -25,8 +25,9 @@ asio::awaitable<void> manager::set_up(std::shared_ptr<live> l, std::string repo_
   if (step && !l->rec.repo.url.empty()) step = co_await fetch_repository(l, std::move(repo_token));
   if (step && !(l->rec.packages.empty() && l->rec.agents.empty())) step = co_await check_software(l);
   if (step && !l->rec.init_script.empty()) step = co_await run_init(l);
-  if (step) {
-    // What the user's commands change is told apart from what set-up brought in.
+  const bool brought_in = !l->rec.repo.url.empty() || !l->rec.init_script.empty();
+  if (step && brought_in) {
+    // What the user's commands change is told apart from what set-up brought in. The backend's own mark is the start.
     auto backend = backend_of(l->rec);
     auto marked = co_await (*backend)->mark_files(l->rec.id);
     if (!marked && marked.error().code != errc::unsupported) step = marked.error();

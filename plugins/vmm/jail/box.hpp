@@ -13,7 +13,7 @@ namespace caged::vmm::jail {
 // box.json. `making` is written before anything is made: whatever a dead host left in that phase is swept.
 struct box_record {
   std::string id;
-  std::string phase = "making";  // making, running, paused
+  std::string phase = "making";  // making, ahead, running, paused
   process_identity process;
   int slot = -1;                 // which range of user ids; -1: an ordinary user's box
   box_cgroup cgroup;

@@ -27,6 +27,7 @@ settings read_settings(const json& config, const host& from) {
   out.max_boxes = config.value("max_boxes", out.max_boxes);
   out.cgroup_root = config.value("cgroup_root", std::string());
   out.observe_execs = config.value("evidence", json::object()).value("exec", true);
+  out.warm_boxes = config.value("warm_boxes", out.warm_boxes);
   out.start_deadline = std::chrono::milliseconds(config.value("start_timeout_ms", 10'000));
   return out;
 }

@@ -22,6 +22,7 @@ struct settings {
   std::string cgroup_root;
   std::chrono::milliseconds start_deadline{10'000};
   bool observe_execs = true;
+  std::size_t warm_boxes = 4;
 };
 
 settings read_settings(const json& config, const host& from);

@@ -70,6 +70,12 @@ box_files scan(int fs, const std::vector<layer>& layers) {
   return out;
 }
 
+std::optional<file_mark> mark_of_file(int fs, const char* path) {
+  struct stat st {};
+  if (::fstatat(fs, path, &st, AT_SYMLINK_NOFOLLOW) != 0) return std::nullopt;
+  return mark_of(st);
+}
+
 manifest to_manifest(const box_files& files) {
   manifest out;
   for (const auto& [path, f] : files) out.emplace_hint(out.end(), path, f.mark);

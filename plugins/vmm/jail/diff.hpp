@@ -5,6 +5,7 @@
 
 #include <caged/vmm.hpp>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,9 @@ using box_files = std::map<std::string, seen_file>;
 
 // Everything the box has written: `fs` is the box's fs folder.
 box_files scan(int fs, const std::vector<layer>& layers);
+
+// Of one file below `fs`; empty where there is none.
+std::optional<file_mark> mark_of_file(int fs, const char* path);
 
 manifest to_manifest(const box_files& files);
 std::vector<box_change> difference(const manifest& before, const box_files& now);

@@ -330,6 +330,12 @@ struct builder {
   }
 };
 
+// Where a box finds its own name.
+std::vector<std::pair<std::string, std::string>> name_files(const std::string& id) {
+  return {{"etc/upper/hostname", id + "\n"},
+          {"etc/upper/hosts", "127.0.0.1 localhost " + id + "\n::1 localhost ip6-localhost ip6-loopback\n"}};
+}
+
 }  // namespace
 
 result<host_template> prepare_host_template(const fs::path& folder, const template_options& options) {
@@ -374,6 +380,16 @@ void remove_old_templates(const fs::path& folder, const std::vector<std::string>
   for (const auto& name : old) (void)remove_tree(dir.get(), name);
 }
 
+result<void> write_names(int fs, const std::string& id) {
+  unique_fd layers(open_folder(fs, "layers"));
+  for (const auto& [name, text] : name_files(id)) {
+    unique_fd file(::openat(layers.get(), name.c_str(), O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC));
+    if (!file || ::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+      return errno_error(errno, "write " + name);
+  }
+  return {};
+}
+
 result<void> make_skeleton(int fs, const host_template& from, const std::string& id, std::uint32_t owner) {
   builder b{fs, owner};
   b.folder(fs, "root", 0755);
@@ -402,8 +418,7 @@ result<void> make_skeleton(int fs, const host_template& from, const std::string&
         b.folder(layers.get(), path.substr(0, slash) + "/upper" + path.substr(slash), 0755);
     }
   }
-  b.file(layers.get(), "etc/upper/hostname", id + "\n");
-  b.file(layers.get(), "etc/upper/hosts", "127.0.0.1 localhost " + id + "\n::1 localhost ip6-localhost ip6-loopback\n");
+  for (const auto& [name, text] : name_files(id)) b.file(layers.get(), name, text);
   if (b.err != 0)
     return errno_error(b.err, "make the sandbox's folders: " + b.where, "Free space on the disk of the data folder.");
   return {};

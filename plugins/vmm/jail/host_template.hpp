@@ -32,4 +32,7 @@ void remove_old_templates(const std::filesystem::path& folder, const std::vector
 // 0 for the caller's own.
 result<void> make_skeleton(int fs, const host_template& from, const std::string& id, std::uint32_t owner);
 
+// Tells the box's files its name, before anything in it has looked.
+result<void> write_names(int fs, const std::string& id);
+
 }  // namespace caged::vmm::jail

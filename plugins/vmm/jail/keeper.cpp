@@ -72,10 +72,12 @@ result<void> keeper::open() {
   std::error_code ec;
   const auto where = std::filesystem::canonical(options_.data, ec).string();
   cgroups_ = cgroup_tree::find(options_.cgroup_root, "caged-" + sha256_hex(where).substr(0, 8));
+  open_warm();
   return open_evidence();
 }
 
 void keeper::close() {
+  warm_->close();
   close_evidence();
   cgroups_.remove_empty_places();  // succeeds only where no box lives
   const std::lock_guard lock(guard_);

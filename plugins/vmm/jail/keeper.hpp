@@ -4,6 +4,7 @@
 #include "box.hpp"
 #include "config.hpp"
 #include "exec_evidence.hpp"
+#include "warm_boxes.hpp"
 #include "witness_link.hpp"
 
 #include <caged/vmm_network.hpp>
@@ -49,7 +50,15 @@ class keeper {
   result<void> build(const box_spec& spec, box& b, parts& p);
   result<void> prepare_folder(const box_spec& spec, box& b, parts& p);
   result<void> start(const box_spec& spec, box& b, parts& p);
-  result<void> await_agent(box& b, const parts& p) const;
+  result<void> await_ready(box& b, int from) const;
+  void abandon(const std::string& id, box& b);
+  result<warm_box> make_warm(box_spec spec);
+  // keeper_warm.cpp
+  void open_warm();
+  void discard_warm(warm_box w);
+  // Null: there is none that fits.
+  std::shared_ptr<box> take_warm(const box_spec& spec);
+  result<void> name_warm(warm_box& w, const box_spec& spec);
   launch_spec launch_spec_for(const box_spec& spec, const box_record& record) const;
   result<void> write_record(const box_record& record) const;
   // Kills and removes what a record or a name stands for.
@@ -66,10 +75,11 @@ class keeper {
   result<void> open_evidence();
   void close_evidence();
   // From here on everything that is executed in the box is a fact of the sandbox.
-  result<void> begin_evidence(const box& b, unique_fd listener);
+  result<void> begin_evidence(box& b, unique_fd listener);
+  void name_evidence(const box& b);
   void end_evidence(const box_record& record);
   // Of a box that a host before us made. False: its executions would fail or go unseen, so it cannot be kept.
-  bool resume_evidence(const box_record& record);
+  bool resume_evidence(const box& b);
 
   const settings options_;
   host& host_;
@@ -86,6 +96,7 @@ class keeper {
   std::set<std::string> making_;
   std::set<std::string> gone_;  // destroyed here: destroying again is fine
   std::set<int> slots_;
+  std::unique_ptr<warm_boxes> warm_;
 };
 
 }  // namespace caged::vmm::jail

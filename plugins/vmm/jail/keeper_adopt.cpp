@@ -36,10 +36,11 @@ std::shared_ptr<box> keeper::try_adopt(const std::string& id) {
   if (!record || record->id != id || (record->phase != "running" && record->phase != "paused")) return nullptr;
   auto b = std::make_shared<box>();
   b->pidfd = open_process(record->process);
-  if (!b->pidfd || !resume_evidence(*record)) return nullptr;
+  if (!b->pidfd) return nullptr;
   b->id = id;
   b->adopted = true;
   b->record = std::move(*record);
+  if (!resume_evidence(*b)) return nullptr;
   if (auto mark = read_small_file_at(dir.get(), "mark", 512u << 20)) b->mark = decode_manifest(*mark);
   return b;
 }
@@ -67,7 +68,12 @@ void keeper::sweep_cgroups() {
   for (const auto& [id, group] : cgroups_.list()) {
     {
       const std::lock_guard lock(guard_);
-      if (live_.count(id) != 0 || making_.count(id) != 0) continue;
+      if (making_.count(id) != 0) continue;
+      // A box that was made ahead has a name now, and its groups have the old one.
+      const auto owns = [&group = group](const auto& entry) {
+        return entry.second->record.cgroup.folders == group.folders;
+      };
+      if (std::any_of(live_.begin(), live_.end(), owns)) continue;
     }
     group.kill_all();
     if (auto removed = group.remove(std::chrono::seconds(5)); !removed)

@@ -20,12 +20,21 @@ void keeper::close_evidence() {
   if (witness_) witness_->close();
 }
 
-result<void> keeper::begin_evidence(const box& b, unique_fd listener) {
-  if (!witness_ || !listener) return {};
-  const auto range =
-      b.record.slot >= 0 ? options_.uid_base + static_cast<std::uint32_t>(b.record.slot) * 65536u : ::geteuid();
-  execs_.add(b.record.witness, b.id, range, b.record.slot >= 0 ? 65536u : 1u);
+result<void> keeper::begin_evidence(box& b, unique_fd listener) {
+  if (!listener) {
+    b.record.witness = 0;  // a missing wall that was accepted
+    return {};
+  }
+  // A box that is made ahead has no name yet; the first one executed in it is the agent, which is no fact.
+  if (b.record.phase != "ahead") name_evidence(b);
   return witness_->add(b.record.witness, std::move(listener));
+}
+
+void keeper::name_evidence(const box& b) {
+  if (b.record.witness == 0) return;
+  const bool range = b.record.slot >= 0;
+  const auto root = range ? options_.uid_base + static_cast<std::uint32_t>(b.record.slot) * 65536u : ::geteuid();
+  execs_.add(b.record.witness, b.id, root, range ? 65536u : 1u);
 }
 
 void keeper::end_evidence(const box_record& record) {
@@ -34,12 +43,10 @@ void keeper::end_evidence(const box_record& record) {
   execs_.remove(record.witness);
 }
 
-bool keeper::resume_evidence(const box_record& record) {
-  if (record.witness == 0) return true;
-  if (!witness_ || !witness_->take_over(record.witness)) return false;
-  const auto range =
-      record.slot >= 0 ? options_.uid_base + static_cast<std::uint32_t>(record.slot) * 65536u : ::geteuid();
-  execs_.add(record.witness, record.id, range, record.slot >= 0 ? 65536u : 1u);
+bool keeper::resume_evidence(const box& b) {
+  if (b.record.witness == 0) return true;
+  if (!witness_ || !witness_->take_over(b.record.witness)) return false;
+  name_evidence(b);
   return true;
 }
 

@@ -69,6 +69,8 @@ struct keeper::parts {
   unique_fd folder, fs, agent, listen, ready_read, ready_write, env;
   std::uint32_t owner = 0;
   bool rehearsal = false;  // the launcher stands in for the agent, says that it is ready, and ends
+  bool ahead = false;      // the agent waits for its environment, which comes through `env_write`
+  unique_fd env_write;
 };
 
 result<void> keeper::check(const box_spec& spec) const {
@@ -97,14 +99,26 @@ result<std::shared_ptr<box>> keeper::make(const box_spec& spec) {
       return fail(errc::conflict, "sandbox_exists", "a box \"" + spec.id + "\" exists already", "Choose another id.");
     }
   }
-  auto made = make_reserved(spec);
-  const std::lock_guard lock(guard_);
-  making_.erase(spec.id);
-  if (made) {
-    live_[spec.id] = *made;
-    gone_.erase(spec.id);
+  result<std::shared_ptr<box>> made = take_warm(spec);
+  if (!*made) made = make_reserved(spec);
+  {
+    const std::lock_guard lock(guard_);
+    making_.erase(spec.id);
+    if (made) {
+      live_[spec.id] = *made;
+      gone_.erase(spec.id);
+    }
   }
+  if (made) warm_->want(spec);
   return made;
+}
+
+// Nothing of it is left behind; what fails here is swept by the next adopt().
+void keeper::abandon(const std::string& id, box& b) {
+  (void)release(id, b.pidfd.get(), b.record.cgroup);
+  if (b.pidfd) (void)reap(b.pidfd.get());
+  end_evidence(b.record);
+  give_slot(b.record.slot);
 }
 
 // Everything that make() does, up to an agent that says it is ready: what this machine can give is tried, not guessed.
@@ -119,11 +133,32 @@ result<void> keeper::rehearse() {
   parts p;
   p.rehearsal = true;
   auto built = build(spec, b, p);
-  (void)release(spec.id, b.pidfd.get(), b.record.cgroup);
-  if (b.pidfd) (void)reap(b.pidfd.get());
-  end_evidence(b.record);
-  give_slot(b.record.slot);
+  abandon(spec.id, b);
   return built;
+}
+
+result<warm_box> keeper::make_warm(box_spec spec) {
+  spec.id = random_id("warm-", 12);
+  if (::mkdirat(boxes_.get(), spec.id.c_str(), 0700) != 0) return errno_error(errno, "make the sandbox's folder");
+  warm_box w;
+  w.b = std::make_shared<box>();
+  w.b->id = w.b->record.id = spec.id;
+  parts p;
+  p.ahead = true;
+  {
+    const std::lock_guard lock(guard_);
+    making_.insert(spec.id);
+  }
+  auto built = build(spec, *w.b, p);
+  if (!built) {
+    discard_warm(std::move(w));
+    return built.error();
+  }
+  w.folder = std::move(p.folder);
+  w.fs = std::move(p.fs);
+  w.env = std::move(p.env_write);
+  w.ready = std::move(p.ready_read);
+  return w;
 }
 
 result<std::shared_ptr<box>> keeper::make_reserved(const box_spec& spec) {
@@ -138,11 +173,7 @@ result<std::shared_ptr<box>> keeper::make_reserved(const box_spec& spec) {
   parts p;
   auto built = build(spec, *b, p);
   if (built) return b;
-  // Nothing is left behind; what fails here is swept by the next adopt().
-  (void)release(spec.id, b->pidfd.get(), b->record.cgroup);
-  if (b->pidfd) (void)reap(b->pidfd.get());
-  end_evidence(b->record);
-  give_slot(b->record.slot);
+  abandon(spec.id, *b);
   return built.error();
 }
 
@@ -163,8 +194,10 @@ result<void> keeper::build(const box_spec& spec, box& b, parts& p) {
   auto cgroup = cgroups_.make(spec.id, limits, accepted(spec), b.record.missing);
   if (!cgroup) return cgroup.error();
   b.record.cgroup = std::move(*cgroup);
+  if (p.ahead) b.record.phase = "ahead";
   if (auto started = start(spec, b, p); !started) return started;
-  if (auto ready = await_agent(b, p); !ready) return ready;
+  if (p.ahead) return {};
+  if (auto ready = await_ready(b, p.ready_read.get()); !ready) return ready;
   b.record.phase = "running";
   return write_record(b.record);
 }
@@ -181,13 +214,19 @@ result<void> keeper::prepare_folder(const box_spec& spec, box& b, parts& p) {
   auto listening = listen_at(p.folder.get());
   if (!listening) return listening.error();
   p.listen = std::move(*listening);
-  auto env = environment_file(spec.env);
-  if (!env) return env.error();
-  p.env = std::move(*env);
+  int ends[2];
+  if (p.ahead) {
+    if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error(errno, "make a pipe");
+    p.env.reset(ends[0]);
+    p.env_write.reset(ends[1]);
+  } else {
+    auto env = environment_file(spec.env);
+    if (!env) return env.error();
+    p.env = std::move(*env);
+  }
   const auto& program = p.rehearsal ? options_.launcher : options_.agent;
   p.agent.reset(::open(program.c_str(), O_PATH | O_CLOEXEC));
   if (!p.agent) return errno_error(errno, "open " + program.string(), "Reinstall Caged.");
-  int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return errno_error(errno, "make a pipe");
   p.ready_read.reset(ends[0]);
   p.ready_write.reset(ends[1]);
@@ -255,16 +294,17 @@ result<void> keeper::start(const box_spec& spec, box& b, parts& p) {
   b.record.missing.insert(b.record.missing.end(), made->missing.begin(), made->missing.end());
   p.ready_write.reset();
   p.listen.reset();
+  p.env.reset();
   return begin_evidence(b, std::move(made->listener));
 }
 
-result<void> keeper::await_agent(box& b, const parts& p) const {
-  pollfd ready{p.ready_read.get(), POLLIN, 0};
+result<void> keeper::await_ready(box& b, int from) const {
+  pollfd ready{from, POLLIN, 0};
   int rc = 0;
   do rc = ::poll(&ready, 1, static_cast<int>(options_.start_deadline.count()));
   while (rc < 0 && errno == EINTR);
   char byte = 0;
-  if (rc == 1 && ::read(p.ready_read.get(), &byte, 1) == 1) return {};
+  if (rc == 1 && ::read(from, &byte, 1) == 1) return {};
   if (rc == 0)
     return fail(errc::deadline_exceeded, "agent_timeout", "the agent in the box did not become ready in time",
                 "Try again; the machine may be overloaded.");
