@@ -30,6 +30,8 @@ write_basic_package_version_file("${CMAKE_BINARY_DIR}/caged-sdk-config-version.c
 install(FILES "${CMAKE_BINARY_DIR}/caged-sdk-config.cmake" "${CMAKE_BINARY_DIR}/caged-sdk-config-version.cmake"
   "${PROJECT_SOURCE_DIR}/cmake/CagedPlugin.cmake" DESTINATION "${caged_cmake_dir}" COMPONENT sdk)
 
+install(DIRECTORY "${PROJECT_SOURCE_DIR}/policies" DESTINATION "share/caged" COMPONENT host
+  FILES_MATCHING PATTERN "*.lua")
 get_property(caged_shipped GLOBAL PROPERTY CAGED_SHIPPED_PLUGINS)
 foreach(plugin IN LISTS caged_shipped)
   set_target_properties(${plugin} PROPERTIES INSTALL_RPATH "$ORIGIN/${caged_lib_from_plugins}")

@@ -141,6 +141,7 @@ result<void> server::open_parts() {
     return fail(errc::unavailable, "no_backend", "no vmm plugin is loaded",
                 "Put caged-vmm-jail.so into the plugin folder; `caged plugins` shows what was refused and why.");
   sandboxes_ = std::make_unique<sandbox::manager>(std::move(parts));
+  open_judge(*records);
 
   operations_.connect({keys_.get(), journal_.get(),
                        [](log_level level, std::string message) { base::log(level, "operation", message); },
@@ -171,6 +172,8 @@ result<void> server::open_parts() {
                              "See `caged plugins`.", "/name");
                }};
   operation::add_all_operations(services_);
+  services_.judge = judge_.get();
+  operations_.set_gate(operation::make_gate(services_));
   if (auto started = wait(sandboxes_->start()); !started) return started.error();
   sandbox::purse_keeper::parts money;
   money.sandboxes = sandboxes_.get();
@@ -179,7 +182,8 @@ result<void> server::open_parts() {
   money.account_cap_micro = config_.budgets.account_micro;
   money.session_cap_micro = config_.budgets.session_micro;
   money.log = [](log_level level, std::string message) { base::log(level, "meter", message); };
-  return wait(purses_.connect(std::move(money)));
+  if (auto ok = wait(purses_.connect(std::move(money))); !ok) return ok.error();
+  return wait(judge_->start());
 }
 
 result<void> server::listen() {
@@ -208,6 +212,7 @@ void server::stop() {
       log(log_level::warn, "draining: " + describe(ok.error()));
     asio::co_spawn(loop_.executor(), http_->stop(), asio::use_future).get();
   }
+  if (judge_) asio::co_spawn(loop_.executor(), judge_->stop(), asio::use_future).get();
   if (sandboxes_) asio::co_spawn(loop_.executor(), sandboxes_->stop(), asio::use_future).get();
   sink_.connect(nullptr);
   if (journal_)

@@ -10,6 +10,7 @@
 #include "core/base/instance_lock.hpp"
 #include "core/config/host_config.hpp"
 #include "core/journal/journal.hpp"
+#include "core/judgement/judge.hpp"
 #include "core/operation/families.hpp"
 #include "core/plugin/plugin_host.hpp"
 #include "core/runtime/loop.hpp"
@@ -45,6 +46,7 @@ class server {
  private:
   result<void> load_plugins();
   result<void> open_parts();
+  void open_judge(storage& records);
   result<void> listen();
   result<void> announce();
   // Runs a task on the loop and waits for it.
@@ -63,6 +65,7 @@ class server {
   std::unique_ptr<journal::journal> journal_;
   std::unique_ptr<operation::auth> keys_;
   std::unique_ptr<sandbox::manager> sandboxes_;
+  std::unique_ptr<judgement::judge> judge_;
   operation::services services_;
   std::string address_;
   bool made_first_key_ = false;

@@ -138,7 +138,9 @@ result<config::sandbox_request> to_request(const resource_flags& f, const config
   take_list(f.packages, out.packages);
   take_list(f.agents, out.agents);
   take_list(f.secrets, out.secrets);
-  take_list(f.policies, out.policies);
+  std::optional<std::vector<std::string>> policies;
+  take_list(f.policies, policies);
+  if (policies) out.policies = *policies;
   for (const auto& text : f.env) {
     auto pair = parse_env_flag(text, env);
     if (!pair) return pair.error();

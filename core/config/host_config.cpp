@@ -128,6 +128,26 @@ result<void> take_drain_time(const document& doc, host_config& out) {
   return {};
 }
 
+result<void> take_policies(const document& doc, host_config& out) {
+  if (!doc.root.contains("policies")) return {};
+  const json& given = doc.root["policies"];
+  auto& p = out.policies;
+  for (const auto& folder : given.value("folders", std::vector<std::string>())) {
+    if (!fs::path(folder).is_absolute())
+      return doc.wrong("/policies/folders", "found the path '" + folder + "', expected an absolute one",
+                       "Begin it with '/'.");
+    p.folders.push_back(fs::path(folder).lexically_normal());
+  }
+  p.use = given.value("use", p.use);
+  p.accounts = given.value("accounts", p.accounts);
+  if (!given.contains("approval_time")) return {};
+  const json& time = given["approval_time"];
+  const auto seconds = parse_duration(time.is_string() ? time.get<std::string>() : time.dump());
+  if (!seconds) return doc.wrong("/policies/approval_time", seconds.error().message, seconds.error().action);
+  p.approval_time = *seconds;
+  return {};
+}
+
 result<void> check_schema(const document& doc) {
   auto schema = json_schema::compile(host_config_schema());
   if (!schema) return schema.error();
@@ -182,6 +202,7 @@ result<host_config> parse_host_config(std::string_view text, std::string_view na
     out.budgets.account_micro = micro("account");
     out.budgets.session_micro = micro("session");
   }
+  if (auto ok = take_policies(doc, out); !ok) return ok.error();
   take_plugins(doc.root, out);
   return out;
 }

@@ -54,6 +54,14 @@ struct host_config {
     std::int64_t session_micro = 0;               // of one session
   } budgets;
 
+  // What is judged how. Lists of policies are as written: names, or {name: arguments}.
+  struct {
+    std::vector<std::filesystem::path> folders;   // searched before the shipped ones
+    json use = json::array({"network", "trust", "budget"});
+    std::map<std::string, json> accounts;         // further ones, by a key's name or id
+    std::chrono::seconds approval_time{300};      // how long an `ask` waits for a human before it is denied
+  } policies;
+
   std::chrono::seconds drain_time{20};            // how long a stopping server waits for running requests
   std::filesystem::path source;                   // the file it came from; empty = defaults
 };

@@ -12,6 +12,13 @@ constexpr std::string_view schema_text = R"json({
   "additionalProperties": false,
   "$defs": {
     "texts": {"type": "array", "maxItems": 1000, "items": {"type": "string", "minLength": 1}},
+    "policies": {
+      "type": "array", "maxItems": 32,
+      "items": {"anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": {"type": ["object", "null"]}}
+      ]}
+    },
     "range": {
       "type": "object", "additionalProperties": false,
       "properties": {
@@ -22,6 +29,16 @@ constexpr std::string_view schema_text = R"json({
     }
   },
   "properties": {
+    "policies": {
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "folders": {"$ref": "#/$defs/texts", "description": "folders with policies of your own, absolute"},
+        "use": {"$ref": "#/$defs/policies", "description": "asked in this order, for every sandbox"},
+        "accounts": {"type": "object", "additionalProperties": {"$ref": "#/$defs/policies"},
+                     "description": "further ones for sandboxes made with a key, by its name or id"},
+        "approval_time": {"type": ["string", "integer"], "description": "how long `ask` waits for a human"}
+      }
+    },
     "listen": {"type": "string", "minLength": 1, "description": "ADDR:PORT; port 0 takes any free one"},
     "data": {"type": "string", "minLength": 1, "description": "data folder, an absolute path"},
     "log_level": {"enum": ["debug", "info", "warn", "error"]},

@@ -144,6 +144,13 @@ result<void> read_metadata(reading& r, const node_reader& n) {
   return {};
 }
 
+// Names, or {name: arguments}; what the arguments mean is the policy's own affair, and checked by the server.
+result<void> read_policies(reading& r, const node_reader& n) {
+  if (n.node().what != yaml_node::kind::sequence) return n.wrong_type("a list of names, or of {name: arguments}");
+  r.out.policies = to_json(n.node(), nullptr);
+  return {};
+}
+
 const key_row root_keys[] = {
     {"name", [](reading& r, const node_reader& n) { return put(r.out.name, n.text()); }},
     {"template", [](reading& r, const node_reader& n) { return put(r.out.template_name, n.text()); }},
@@ -164,7 +171,7 @@ const key_row root_keys[] = {
     {"packages", [](reading& r, const node_reader& n) { return put(r.out.packages, n.texts()); }},
     {"agents", [](reading& r, const node_reader& n) { return put(r.out.agents, n.texts()); }},
     {"backend", [](reading& r, const node_reader& n) { return put(r.out.backend, n.text()); }},
-    {"policies", [](reading& r, const node_reader& n) { return put(r.out.policies, n.texts()); }},
+    {"policies", read_policies},
     {"metadata", read_metadata},
 };
 

@@ -30,7 +30,7 @@ struct sandbox_request {
   std::optional<std::vector<std::string>> secrets;
   std::optional<std::vector<std::string>> packages;
   std::optional<std::vector<std::string>> agents;
-  std::optional<std::vector<std::string>> policies;
+  std::optional<json> policies;                       // a list of names, or of {name: arguments}
   std::optional<double> budget;                       // US dollars
   std::optional<std::chrono::seconds> timeout;        // idle time
   std::optional<std::string> backend;

@@ -132,7 +132,7 @@ task<void> journal::core::flush() {
   co_return co_await await_callback<void>(std::move(start));
 }
 
-std::shared_ptr<item_source> journal::core::follow(follow_query q) {
+std::shared_ptr<follower> journal::core::follow(follow_query q) {
   std::lock_guard lock(mutex_);
   auto f = std::make_shared<follower>(shared_from_this(), std::move(q), options_, committed_.load());
   if (phase_ == phase::closed) f->end();

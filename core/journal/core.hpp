@@ -24,7 +24,7 @@ class journal::core : public follower::source, public std::enable_shared_from_th
   task<std::vector<event>> append(std::vector<event> events, std::vector<caged::write> writes);
   void publish(event e);
   task<void> flush();
-  std::shared_ptr<item_source> follow(follow_query q);
+  std::shared_ptr<follower> follow(follow_query q);
   task<std::vector<event>> page(event_query q) override;
   std::uint64_t committed() const override { return committed_.load(); }
   void set_current_session(std::string sandbox_id, std::string session_id);

@@ -85,10 +85,10 @@ bool follower::begin_replay() {
   return true;
 }
 
-std::optional<stream_item> follower::take() {
+std::optional<event> follower::take() {
   if (!page_.empty()) {
-    auto item = to_item(page_.front());
-    position_ = page_.front().id;
+    event item = std::move(page_.front());
+    position_ = item.id;
     page_.pop_front();
     return item;
   }
@@ -98,7 +98,7 @@ std::optional<stream_item> follower::take() {
   live_.pop_front();
   live_bytes_ -= e->bytes;
   position_ = e->value.id;
-  return to_item(e->value);
+  return e->value;
 }
 
 task<void> follower::read_page() {
@@ -128,6 +128,13 @@ task<void> follower::read_page() {
 }
 
 task<std::optional<stream_item>> follower::next() {
+  auto taken = co_await next_event();
+  if (!taken) co_return taken.error();
+  if (!*taken) co_return std::optional<stream_item>();
+  co_return std::optional<stream_item>(to_item(**taken));
+}
+
+task<std::optional<event>> follower::next_event() {
   while (true) {
     const auto cancelled = (co_await asio::this_coro::cancellation_state).cancelled();
     if (cancelled != asio::cancellation_type::none)

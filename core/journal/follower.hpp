@@ -19,7 +19,7 @@ struct sized_event {
 // About how much memory a value takes.
 std::size_t approximate_size(const json& value);
 
-class follower : public item_source {
+class follower : public item_source, public event_reader {
  public:
   // What a follower needs of the journal.
   class source {
@@ -32,6 +32,7 @@ class follower : public item_source {
   follower(std::shared_ptr<source> s, follow_query q, options o, std::uint64_t now);
 
   task<std::optional<stream_item>> next() override;
+  task<std::optional<event>> next_event() override;
 
   // For the journal, in the order of ids, after the event was stored. Never waits.
   void offer(const std::shared_ptr<const sized_event>& e);
@@ -39,7 +40,7 @@ class follower : public item_source {
 
  private:
   bool matches(const event& e) const;
-  std::optional<stream_item> take();
+  std::optional<event> take();
   bool begin_replay();
   task<void> read_page();
 

@@ -17,6 +17,7 @@ task<std::vector<event>> journal::append(std::vector<event> events, std::vector<
 void journal::publish(event e) { core_->publish(std::move(e)); }
 task<void> journal::flush() { return core_->flush(); }
 std::shared_ptr<item_source> journal::follow(follow_query q) { return core_->follow(std::move(q)); }
+std::shared_ptr<event_reader> journal::read_on(follow_query q) { return core_->follow(std::move(q)); }
 task<std::vector<event>> journal::read(event_query q) { return core_->page(std::move(q)); }
 task<verification> journal::verify(std::string session_id) {
   return verify_chain(core_->stored(), std::move(session_id));

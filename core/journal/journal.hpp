@@ -50,6 +50,13 @@ struct verification {
   std::optional<break_point> broken;
 };
 
+// follow() for parts of the host: events as they are. One consumer; next_event() as item_source::next().
+class event_reader {
+ public:
+  virtual ~event_reader() = default;
+  virtual task<std::optional<event>> next_event() = 0;
+};
+
 // Every method may be called from any thread between open() and close(); coroutines go on where they were awaited.
 // One event has one place: all events of a host go through one journal over one storage.
 class journal : public event_sink {
@@ -79,6 +86,7 @@ class journal : public event_sink {
   // Replays from storage, then follows live: each matching event once, in order. It never holds up the journal. Ends
   // with the journal. Items carry the event's id, its type and its JSON (to_json).
   std::shared_ptr<item_source> follow(follow_query q);
+  std::shared_ptr<event_reader> read_on(follow_query q);
 
   // A page of stored events; see storage::events.
   task<std::vector<event>> read(event_query q);

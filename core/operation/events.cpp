@@ -255,6 +255,14 @@ task<reply> verify(services* s, call c) {
 
 }  // namespace
 
+task<std::vector<std::string>> sessions_of(services* s, std::string sandbox_id) {
+  auto found = s->sandboxes->find(sandbox_id);
+  if (!found) co_return found.error();
+  std::vector<std::string> ids;
+  ids.push_back((*found)->rec.session_id);
+  co_return ids;
+}
+
 void add_event_operations(services& s) {
   const auto own = [&s](operation_info info, family_handler handler) {
     s.operations->add_own(std::move(info), "", bind(s, handler));

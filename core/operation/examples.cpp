@@ -25,6 +25,35 @@ json in(json members) {
   return members;
 }
 
+json asked(const char* state) {
+  return {{"id", "appr-7f3a9c21b0de4455"}, {"state", state},      {"gate", "command"},
+          {"reason", "git push asks first"}, {"sandbox_id", box}, {"session_id", "sess-0123456789abcdef"},
+          {"expires_at", "2026-01-05T10:05:00.000000Z"}};
+}
+json scored() {
+  return {{"session_id", "sess-0123456789abcdef"},
+          {"sandbox_id", box},
+          {"score", 75},
+          {"band", "good"},
+          {"deductions", {{{"rule", "pipe_to_shell"}, {"points", 25}, {"event_type", "command"}, {"sequence", 12}}}}};
+}
+
+table judgement() {
+  const json session{{"session", "sess-0123456789abcdef"}}, approval{{"approval", "appr-7f3a9c21b0de4455"}};
+  json with_note = approval;
+  with_note["note"] = "the release is planned";
+  return {{"policy.list",
+           {{"What there is", json::object(), {{{"name", "trust"}, {"version", "1.0.0"}, {"in_force", true}}}}}},
+          {"policy.replay",
+           {{"What the policies of today would say", session, {{"events", 120}, {"changed", 0}}}}},
+          {"session.trust", {{"Every deduction", session, scored()}}},
+          {"trust.sandbox", {{"One row a session", in({}), json::array({scored()})}}},
+          {"approval.list", {{"What waits", {{"state", "pending"}}, json::array({asked("pending")})}}},
+          {"approval.get", {{"One question", approval, asked("pending")}}},
+          {"approval.approve", {{"Let it happen", with_note, asked("approved")}}},
+          {"approval.deny", {{"Refuse it", with_note, asked("denied")}}}};
+}
+
 table sandboxes() {
   return {
       {"sandbox.create",
@@ -188,6 +217,7 @@ std::vector<operation_example> examples_of(std::string_view operation) {
     merged.merge(commands());
     merged.merge(files());
     merged.merge(host());
+    merged.merge(judgement());
     return merged;
   }();
   const auto it = all.find(operation);

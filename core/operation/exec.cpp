@@ -252,6 +252,7 @@ task<reply> exec_socket(services* s, call c) {
   if (auto ok = json_schema::compile(exec_input())->check(*given); !ok) co_return ok.error();
   auto arguments = agent_arguments(*given);
   if (!arguments) co_return arguments.error();
+  if (auto allowed = co_await permit_command(s, *given, c.transport); !allowed) co_return allowed.error();
   auto at = co_await reach(s, c.arguments["id"].get<std::string>());
   if (!at) co_return at.error();
   auto process = co_await start_live(s, *at, *arguments, true, *given, c.who.key_id);

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "core/judgement/judge.hpp"
 #include "core/operation/registry.hpp"
 #include "core/sandbox/manager.hpp"
 
@@ -21,6 +22,7 @@ struct services {
   std::string version;
   std::function<json()> plugins;                                     // rows of `caged plugins`
   std::function<result<json>(const std::string& name)> plugin_schema;
+  judgement::judge* judge = nullptr;
 };
 
 void add_sandbox_operations(services& s);  // create list get update destroy pause resume, changes, metrics, ports, git
@@ -34,6 +36,16 @@ void add_host_operations(services& s);  // keys, tickets, account, capabilities,
 
 // Declares every operation of the host. Needs `operations` and `config`; the rest is needed when one is invoked.
 void add_all_operations(services& s);
+
+void add_policy_operations(services& s);    // policies, trust, approvals
+
+// The gates of the registry: commands, terminals and file operations are asked about before they happen.
+gate make_gate(services& s);
+// The same for what only its handler knows.
+task<void> permit_create(services* s, sandbox::record wanted);
+// Ids of a sandbox's sessions, newest first.
+task<std::vector<std::string>> sessions_of(services* s, std::string sandbox_id);
+task<void> permit_command(services* s, json arguments, std::string transport);
 
 using family_handler = task<reply> (*)(services*, call);
 

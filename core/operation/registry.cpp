@@ -125,7 +125,7 @@ task<reply> registry::invoke(call c) {
                    "the arguments are a " + std::string(c.arguments.type_name()) + ", not an object",
                    "Send a JSON object.");
   if (auto admitted = admit(e, c); !admitted) co_return admitted.error();
-  if (gate_ && !e.info.read_only) {
+  if (gate_) {
     if (auto passed = co_await gate_(e.info, c); !passed) {
       const error refusal = passed.error();
       (void)co_await record(e, c.arguments, c.who, c.transport, &refusal);

@@ -27,7 +27,7 @@ class registry : public operations {
   // Tool plugins may add operations before the host's parts exist; nothing is invoked before that.
   void connect(parts p) { parts_ = std::move(p); }
 
-  // Asked before every call that changes something. Absent: everything passes.
+  // Asked before every call. Absent: everything passes.
   void set_gate(gate g) { gate_ = std::move(g); }
 
   // `event_type` is what a call leaves in the journal, "" when it is a read or the handler writes its own facts.

@@ -14,6 +14,17 @@ using namespace schema;
 constexpr auto patience = std::chrono::milliseconds(800);
 constexpr auto whole_setup = std::chrono::minutes(20);
 
+json policies_schema() {
+  const json named{{"type", "object"},
+                   {"minProperties", 1},
+                   {"maxProperties", 1},
+                   {"additionalProperties", {{"type", {"object", "null"}}}}};
+  json items = json::array({text("Name of a policy."), named});
+  json s = list({{"anyOf", std::move(items)}}, "Policies beside the server's own: names, or {name: arguments}.");
+  s["maxItems"] = 16;
+  return s;
+}
+
 json sandbox_schema() {
   return output({{"id", text("Id.")},
                  {"name", text("Name given, else the id.")},
@@ -34,6 +45,7 @@ json sandbox_schema() {
                  {"agents", list(text("Agent."), "Agents that must be there.")},
                  {"env", text_map("Environment.")},
                  {"metadata", text_map("Labels.")},
+                 {"policies", policies_schema()},
                  {"timeout", count("Idle seconds until it is paused.")},
                  {"budget", {{"type", {"number", "null"}}, {"description", "US dollars."}}},
                  {"created_at", text("RFC 3339.")},
@@ -76,7 +88,7 @@ json create_schema(const config::host_config& host) {
              {"env", text_map("Environment of every process.")},
              {"packages", list(text("Package."), "Packages that must be there.")},
              {"agents", list(text("Agent."), "Agents that must be there.")},
-             {"policies", list(text("Policy."), "Policies to hold it to.")},
+             {"policies", policies_schema()},
              {"metadata", text_map("Labels.")},
              {"budget",
               {{"type", "number"}, {"minimum", 0}, {"description", "US dollars; at 100 % the sandbox is destroyed."}}},
@@ -98,6 +110,7 @@ task<reply> create(services* s, call c) {
   auto& m = *s->sandboxes;
   auto request = sandbox::parse_create(c.arguments, c.who, m.config(), m.backend_names(), m.images());
   if (!request) co_return request.error();
+  if (auto allowed = co_await permit_create(s, request->wanted); !allowed) co_return allowed.error();
   auto made = co_await m.create(std::move(*request));
   if (!made) co_return made.error();
   const std::string id = made->id;

@@ -74,6 +74,7 @@ json to_stored(const record& r) {
          {"agents", r.agents},
          {"env", r.env},
          {"metadata", r.metadata},
+         {"policies", r.policies},
          {"status", to_string(r.status)},
          {"session_id", r.session_id},
          {"ended_reason", r.ended_reason},
@@ -119,6 +120,7 @@ record from_stored(const json& j) {
   r.agents = list("agents");
   r.env = map("env");
   r.metadata = map("metadata");
+  r.policies = j.value("policies", json::array());
   r.status = parse_state(text("status")).value_or(state::error);
   r.session_id = text("session_id");
   r.ended_reason = text("ended_reason");
@@ -157,6 +159,7 @@ json to_api(const record& r, std::int64_t now_us) {
          {"agents", r.agents},
          {"env", r.env},
          {"metadata", r.metadata},
+         {"policies", r.policies},
          {"timeout", r.timeout_s},
          {"session_id", r.session_id},
          {"walls", r.walls},

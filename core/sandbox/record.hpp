@@ -33,6 +33,7 @@ struct record {
   repository repo;
   std::vector<std::string> allowlist, packages, agents;
   std::map<std::string, std::string> env, metadata;
+  json policies = json::array();  // further ones, names or {name: arguments}
   // What it is.
   state status = state::pending;
   std::string session_id, ended_reason;

@@ -124,9 +124,7 @@ result<create_request> parse_create(const json& a, const caller& who, const conf
   if (a.contains("secrets") && !a["secrets"].empty())
     return fail(errc::unsupported, "secrets_unsupported", "secrets were asked for; this version has no secret store",
                 "Leave secrets out.", "/secrets");
-  if (a.contains("policies") && !a["policies"].empty())
-    return fail(errc::unsupported, "policies_unsupported",
-                "policies were asked for; this version evaluates none per sandbox", "Leave policies out.", "/policies");
+  r.policies = a.value("policies", json::array());
   for (const char* key : {"persona_id", "harness_id"})
     if (!a.value(key, "").empty())
       return fail(errc::unsupported, "persona_unsupported",

@@ -5,7 +5,7 @@ import re
 # ---- who may include whom
 
 # Rooms of core, inner first; a room may include itself and those before it. `cli` and `main` are special.
-CORE_ORDER = ["base", "runtime", "config", "plugin", "policy", "journal", "network", "meter", "sandbox", "operation"]
+CORE_ORDER = ["base", "runtime", "config", "plugin", "policy", "journal", "judgement", "network", "meter", "sandbox", "operation"]
 CORE_ROOMS = {room: CORE_ORDER[: i + 1] for i, room in enumerate(CORE_ORDER)}
 CORE_ROOMS["cli"] = ["base", "config", "cli"]
 CORE_ROOMS["app"] = CORE_ORDER + ["app"]
