@@ -1,31 +1,21 @@
 #include "applier.hpp"
 
 #include <array>
-#include <limits>
 
 namespace caged::storage_sqlite {
 namespace {
 
-constexpr std::size_t max_name = 1024;
 constexpr std::size_t max_cached = 20000;
 
-error bad_name(const char* what, const std::string& value) {
-  return fail(
-      errc::invalid_argument, "invalid_name",
-      std::string("the ") + what + " is " + (value.empty() ? "empty" : std::to_string(value.size()) + " bytes long"),
-      "Names have 1 to 1024 bytes.");
-}
+int hex_value(char c) { return c <= '9' ? c - '0' : c - 'a' + 10; }
 
-int hex_value(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; }
-
-bool decode_hash(const std::string& hex, std::array<unsigned char, 32>& out) {
-  if (hex.size() != 64) return false;
+// Precondition: check_batch() has seen it.
+std::array<unsigned char, 32> decode_hash(const std::string& hex) {
+  std::array<unsigned char, 32> out{};
   for (std::size_t i = 0; i < 32; ++i) {
-    const int high = hex_value(hex[2 * i]), low = hex_value(hex[2 * i + 1]);
-    if (high < 0 || low < 0) return false;
-    out[i] = static_cast<unsigned char>(high << 4 | low);
+    out[i] = static_cast<unsigned char>(hex_value(hex[2 * i]) << 4 | hex_value(hex[2 * i + 1]));
   }
-  return true;
+  return out;
 }
 
 // Ends the statement's use of the row and of bound memory, on every way out.
@@ -44,34 +34,7 @@ void bind_all(SQLite::Statement& s, const std::string& a, const std::string& b) 
   s.bindNoCopy(2, b);
 }
 
-std::string record_name(const write& w) { return w.kind + " \"" + w.id + "\""; }
-
 }  // namespace
-
-result<void> check_batch(const batch& b) {
-  constexpr auto largest = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
-  for (const auto& w : b.writes) {
-    if (w.kind.empty() || w.kind.size() > max_name) return bad_name("kind of a record", w.kind);
-    if (w.id.empty() || w.id.size() > max_name) return bad_name("id of a record", w.id);
-    if (w.what == write::op::unset)
-      return fail(errc::invalid_argument, "invalid_write", "the write of " + record_name(w) + " has no operation",
-                  "Use put or erase.");
-    if (w.expect_version && *w.expect_version > largest)
-      return fail(errc::conflict, "version_conflict", record_name(w) + " cannot have that version",
-                  "Read the record again.");
-  }
-  std::array<unsigned char, 32> digest{};
-  for (const auto& e : b.events) {
-    if (e.session_id.empty() || e.session_id.size() > max_name) return bad_name("session id of an event", e.session_id);
-    if (e.sandbox_id.size() > max_name) return bad_name("sandbox id of an event", e.sandbox_id);
-    if (e.type.empty() || e.type.size() > max_name) return bad_name("type of an event", e.type);
-    if (e.id == 0 || e.id > largest || e.sequence == 0 || e.sequence > largest || !decode_hash(e.hash, digest))
-      return fail(errc::invalid_argument, "incomplete_event",
-                  "an event of type " + e.type + " lacks its id, sequence or hash",
-                  "Append events through the journal, which assigns them.");
-  }
-  return {};
-}
 
 applier::applier(SQLite::Database& db)
     : db_(db),
@@ -111,20 +74,11 @@ result<void> applier::apply(const batch& b) {
   return {};
 }
 
-std::optional<std::int64_t> applier::version_of(const write& w) {
+std::optional<std::uint64_t> applier::version_of(const write& w) {
   use s(select_version_);
   bind_all(*s.operator->(), w.kind, w.id);
   if (!s->executeStep()) return std::nullopt;
-  return s->getColumn(0).getInt64();
-}
-
-error applier::version_conflict(const write& w) {
-  const auto found = version_of(w);
-  const std::string expected = *w.expect_version == 0 ? "none" : "version " + std::to_string(*w.expect_version);
-  return fail(errc::conflict, "version_conflict",
-              record_name(w) + (found ? " has version " + std::to_string(*found) : std::string(" does not exist")) +
-                  "; expected was " + expected,
-              "Read the record again and repeat the change.");
+  return static_cast<std::uint64_t>(s->getColumn(0).getInt64());
 }
 
 result<void> applier::put(const write& w) {
@@ -138,14 +92,14 @@ result<void> applier::put(const write& w) {
     if (w.expect_version && *w.expect_version != 0) chosen.bind(4, static_cast<std::int64_t>(*w.expect_version));
     changed = s->exec() > 0;
   }
-  if (!changed) return version_conflict(w);
+  if (!changed) return version_conflict(w, version_of(w));
   return {};
 }
 
 result<void> applier::erase(const write& w) {
   if (w.expect_version) {
     const auto found = version_of(w);
-    if (static_cast<std::uint64_t>(found.value_or(0)) != *w.expect_version) return version_conflict(w);
+    if (found.value_or(0) != *w.expect_version) return version_conflict(w, found);
   }
   use s(delete_);
   bind_all(delete_, w.kind, w.id);
@@ -189,15 +143,9 @@ result<void> applier::append(const event& e) {
   }
   const std::int64_t session = number_of(e.session_id);
   std::uint64_t& last_sequence = sequence_of(session);
-  if (e.id <= *last_id_ || e.sequence != last_sequence + 1)
-    return fail(errc::conflict, "event_out_of_order",
-                "event " + std::to_string(e.id) + " (number " + std::to_string(e.sequence) + " of session " +
-                    e.session_id + ") does not follow event " + std::to_string(*last_id_) + " (number " +
-                    std::to_string(last_sequence) + ")",
-                "Append events through one journal.");
+  if (e.id <= *last_id_ || e.sequence != last_sequence + 1) return event_out_of_order(e, *last_id_, last_sequence);
   const std::string text = e.data.dump();
-  std::array<unsigned char, 32> digest{};
-  decode_hash(e.hash, digest);
+  const auto digest = decode_hash(e.hash);
   use s(add_event_);
   s->bind(1, static_cast<std::int64_t>(e.id));
   s->bind(2, session);

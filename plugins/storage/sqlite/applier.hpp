@@ -2,7 +2,7 @@
 #pragma once
 
 #include <SQLiteCpp/SQLiteCpp.h>
-#include <caged/storage.hpp>
+#include <caged/storage_support.hpp>
 #include <unordered_map>
 
 namespace caged::storage_sqlite {
@@ -22,8 +22,7 @@ class applier {
   result<void> put(const write& w);
   result<void> erase(const write& w);
   result<void> append(const event& e);
-  error version_conflict(const write& w);
-  std::optional<std::int64_t> version_of(const write& w);
+  std::optional<std::uint64_t> version_of(const write& w);
   std::int64_t number_of(const std::string& name);
   std::uint64_t& sequence_of(std::int64_t session);
 
@@ -34,8 +33,5 @@ class applier {
   std::unordered_map<std::int64_t, std::uint64_t> sequences_;
   std::optional<std::uint64_t> last_id_;
 };
-
-// What can be refused without looking at the database.
-result<void> check_batch(const batch& b);
 
 }  // namespace caged::storage_sqlite

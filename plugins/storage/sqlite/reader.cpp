@@ -5,9 +5,6 @@
 namespace caged::storage_sqlite {
 namespace {
 
-constexpr std::size_t max_limit = 10000;
-constexpr std::size_t max_types = 64;
-
 // Leaves no read transaction open: it would keep the log from being checkpointed.
 class use {
  public:
@@ -46,19 +43,6 @@ record read_record(SQLite::Statement& s, const std::string& kind) {
 }
 
 }  // namespace
-
-result<void> check_limit(std::size_t limit) {
-  if (limit >= 1 && limit <= max_limit) return {};
-  return fail(errc::invalid_argument, "invalid_limit", "the limit is " + std::to_string(limit), "Use 1 to 10000.",
-              "/limit");
-}
-
-result<void> check_query(const event_query& q) {
-  if (q.types.size() > max_types)
-    return fail(errc::invalid_argument, "too_many_types", std::to_string(q.types.size()) + " event types are asked for",
-                "Name at most 64.", "/types");
-  return check_limit(q.limit);
-}
 
 // The WHERE of a query and what it binds.
 struct reader::plan {

@@ -36,8 +36,4 @@ class reader {
   std::unordered_map<std::int64_t, std::string> names_;  // rows of `names` never change once committed
 };
 
-// invalid_argument unless the limit is 1 .. 10,000 and there are at most 64 types.
-result<void> check_query(const event_query& q);
-result<void> check_limit(std::size_t limit);
-
 }  // namespace caged::storage_sqlite

@@ -1,11 +1,9 @@
 // The storage kind on SQLite: one writing thread, a few reading ones, one file.
 #pragma once
 
-#include <boost/asio/thread_pool.hpp>
-#include <caged/storage.hpp>
+#include <caged/storage_support.hpp>
 
 #include "reader.hpp"
-#include "writer.hpp"
 
 namespace caged::storage_sqlite {
 
@@ -13,7 +11,6 @@ namespace caged::storage_sqlite {
 class sqlite_storage : public storage {
  public:
   explicit sqlite_storage(settings s);
-  ~sqlite_storage() override;
 
   task<void> open() override;
   task<void> close() override;
@@ -27,18 +24,9 @@ class sqlite_storage : public storage {
   task<chain_head> head(std::string session_id) override;
 
  private:
-  template <class T>
-  task<T> read(std::function<T(reader&)> work);
-  // A free connection, opened when there is none; the pool has as many threads as there may be connections.
-  result<std::unique_ptr<reader>> borrow();
-  void give_back(std::unique_ptr<reader> r);
-
   const settings settings_;
-  writer writer_;
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<reader>> idle_;
-  enum class phase : std::uint8_t { closed = 1, open } phase_ = phase::closed;
-  asio::thread_pool pool_;
+  commit_queue commits_;
+  reader_pool<reader> readers_;
 };
 
 }  // namespace caged::storage_sqlite
