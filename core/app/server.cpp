@@ -61,6 +61,23 @@ result<void> server::start() {
   return announce();
 }
 
+namespace {
+
+// One storage serves: the one that is configured, else SQLite.
+result<std::string> chosen_storage(const config::host_config& config) {
+  std::string chosen;
+  for (const auto& [name, own] : config.plugins) {
+    if (!name.starts_with("storage.")) continue;
+    if (!chosen.empty())
+      return fail(errc::invalid_argument, "two_storages", "both " + chosen + " and " + name + " are configured",
+                  "Keep one of them under plugins.storage.", "/plugins/storage");
+    chosen = name;
+  }
+  return chosen.empty() ? "storage.sqlite" : chosen;
+}
+
+}  // namespace
+
 result<void> server::load_plugins() {
   plugins::host_options options;
   options.executor = loop_.executor();
@@ -77,19 +94,21 @@ result<void> server::load_plugins() {
   if (auto ok = purses_.open(config_.data / "token.key"); !ok) return ok.error();
   plugins_->add_service<spending>(&purses_);
 
+  const auto storage_name = chosen_storage(config_);
+  if (!storage_name) return storage_name.error();
   auto folders = config_.plugin_dirs;
   if (folders.empty()) folders.push_back(program_.parent_path().parent_path() / "lib" / "caged" / "plugins");
   for (const auto& folder : folders) {
     auto files = plugins_->discover(folder);
     if (!files) return files.error();
     for (const auto& file : *files) {
-      // A plugin that cannot even be looked at is listed as refused by load() and does not keep the others from
-// serving.
+      // One that cannot even be looked at is listed as refused by load() and does not keep the others from serving.
       auto seen = plugins_->inspect(file);
       const std::string name = seen ? seen->kind + "." + seen->name : file.filename().string();
       if (std::find(config_.disabled_plugins.begin(), config_.disabled_plugins.end(), name) !=
           config_.disabled_plugins.end())
         continue;
+      if (seen && seen->kind == "storage" && name != *storage_name) continue;
       const auto own = config_.plugins.find(name);
       if (auto loaded = plugins_->load(file, own == config_.plugins.end() ? json(nullptr) : own->second); !loaded) {
         // A mistake in the configuration must be mended before anything runs on half of it.

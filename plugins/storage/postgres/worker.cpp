@@ -16,6 +16,11 @@ error taken_over(const std::string& schema) {
               "Stop this server; the other one works on.");
 }
 
+error commit_unknown() {
+  return fail(errc::unavailable, "commit_unknown", "the database went away before it said whether a commit was made",
+              "Restart the server when PostgreSQL is well again.");
+}
+
 class worker : public commit_worker {
  public:
   explicit worker(settings s) : settings_(std::move(s)) {}
@@ -79,69 +84,58 @@ class worker : public commit_worker {
     return {};
   }
 
-  // Connected again and still the owner of what it knew, or an error.
-  result<void> reconnect() {
-    const auto until = clock::now() + settings_.reconnect;
-    while (true) {
-      try {
-        applier_.reset();
-        connection_.reset();
-        connection_ = connect(settings_);
-        // The server may still be burying the lost connection, which holds the lock until then.
-        if (auto owned = own(until); !owned) return owned;
-        pqxx::nontransaction t(*connection_);
-        const auto last = t.exec1("SELECT coalesce(max(id), 0) FROM events")[0].as<std::uint64_t>();
-        t.commit();
-        if (last > last_id_ && last > in_doubt_id_) {
-          fenced_ = true;
-          return taken_over(settings_.schema);
-        }
-        applier_.emplace(*connection_);
-        return {};
-      } catch (...) {
-        const error e = current_exception_error();
-        if (!current_exception_is_loss() || clock::now() >= until) return e;
-      }
-      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  // Connected again and still the owner of what it knew. Throws what pqxx throws.
+  result<void> reconnect(clock::time_point until) {
+    connection_ = connect(settings_);
+    // The server may still be burying the lost connection, which holds the lock until then.
+    if (auto owned = own(until); !owned) return owned;
+    pqxx::nontransaction t(*connection_);
+    const auto last = t.exec1("SELECT coalesce(max(id), 0) FROM events")[0].as<std::uint64_t>();
+    t.commit();
+    if (last > last_id_ && last > in_doubt_id_) {
+      fenced_ = true;
+      return taken_over(settings_.schema);
     }
+    applier_.emplace(*connection_);
+    return {};
   }
 
   // A transaction over group[first, last). The error means that none of it is stored.
   std::optional<error> attempt(std::vector<pending_commit>& group, std::size_t first, std::size_t last,
                                std::vector<result<void>>& outcome) {
-    if (fenced_) return taken_over(settings_.schema);
-    for (int tries = 0;; ++tries) {
-      std::string transaction_id;
-      in_doubt_id_ = last_id_;
-      for (std::size_t i = first; i < last; ++i)
-        for (const auto& e : group[i].work.events) in_doubt_id_ = std::max(in_doubt_id_, e.id);
+    const auto until = clock::now() + settings_.reconnect;
+    std::string transaction_id;  // of a commit whose answer was lost
+    in_doubt_id_ = last_id_;
+    for (std::size_t i = first; i < last; ++i)
+      for (const auto& e : group[i].work.events) in_doubt_id_ = std::max(in_doubt_id_, e.id);
+    while (true) {
+      if (fenced_) return taken_over(settings_.schema);
       try {
-        write_all(group, first, last, outcome, transaction_id);
+        if (!applier_)
+          if (auto again = reconnect(until); !again) return again.error();
+        if (transaction_id.empty() || !was_committed(transaction_id)) {
+          transaction_id.clear();
+          write_all(group, first, last, outcome, transaction_id);
+        }
         last_id_ = std::max(last_id_, written_id_);
         return std::nullopt;
       } catch (...) {
         const error e = current_exception_error();
         const bool lost = current_exception_is_loss();
-        if (applier_) applier_->forget();
-        if (!lost) return e;
-        if (auto again = reconnect(); !again) return again.error();
-        // The connection may have died after the database had committed.
-        if (!transaction_id.empty()) {
-          const auto committed = was_committed(transaction_id);
-          if (!committed) return committed.error();
-          if (*committed) {
-            last_id_ = std::max(last_id_, written_id_);
-            return std::nullopt;
-          }
+        if (!lost) {
+          if (applier_) applier_->forget();
+          return e;
         }
-        if (tries == 2) return e;
+        applier_.reset();
+        connection_.reset();
+        if (clock::now() >= until) return transaction_id.empty() ? e : commit_unknown();
       }
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
     }
   }
 
   void write_all(std::vector<pending_commit>& group, std::size_t first, std::size_t last,
                  std::vector<result<void>>& outcome, std::string& transaction_id) {
-    if (!connection_ || !applier_) throw pqxx::broken_connection("the connection was lost");
     written_id_ = last_id_;
     pqxx::work t(*connection_);
     for (std::size_t i = first; i < last; ++i) {
@@ -176,20 +170,15 @@ class worker : public commit_worker {
     }
   }
 
-  result<bool> was_committed(const std::string& transaction_id) {
-    try {
-      for (int i = 0; i < 100; ++i) {
-        pqxx::nontransaction t(*connection_);
-        const auto row = run_text(t, "SELECT pg_xact_status($1::xid8)", parameters().text(transaction_id))[0];
-        const std::string status = row[0].is_null() ? "aborted" : row[0].as<std::string>();
-        if (status != "in progress") return status == "committed";
-        t.abort();
-        std::this_thread::sleep_for(std::chrono::milliseconds(100));
-      }
-      return fail(errc::unavailable, "commit_unknown", "the database does not say whether a commit was made",
-                  "Restart the server when PostgreSQL is well again.");
-    } catch (...) {
-      return current_exception_error();
+  // Whether the database has made this commit; throws when the connection is lost again.
+  bool was_committed(const std::string& transaction_id) {
+    while (true) {
+      pqxx::nontransaction t(*connection_);
+      const auto status = run_text(t, "SELECT pg_xact_status($1::xid8)", parameters().text(transaction_id))[0][0];
+      if (status.is_null()) return false;
+      if (status.as<std::string>() != "in progress") return status.as<std::string>() == "committed";
+      t.abort();
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
   }
 
