@@ -18,7 +18,8 @@ function(caged_library name)
 endfunction()
 
 # caged_test(name SOURCES ... LIBS ... [LABELS ...] [TIMEOUT seconds]): one GoogleTest binary, one ctest entry. LABELS is
-# a list: unit, contract, integration, security …; "single_threaded" beside unit keeps it out of the ThreadSanitizer run.
+# a list: unit, contract, integration, security …; "threaded" beside unit
+# puts it into the everyday ThreadSanitizer run, "single_threaded" keeps it out of the whole one too.
 function(caged_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS;DEFINES" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})

@@ -38,6 +38,7 @@ OWN_LIBRARIES = {
     "core/sandbox": {"archive"},
     "plugins/vmm/jail": {"seccomp", "archive"},
     "plugins/storage/sqlite": {"sqlite"},
+    "plugins/storage/postgres": {"pqxx"},
 }
 
 # An include text → the library it belongs to. What matches nothing and has no folder is the standard library or the
@@ -55,6 +56,7 @@ LIBRARIES = [
     (re.compile(r"^yaml-cpp/"), "yaml-cpp"),
     (re.compile(r"^CLI/"), "cli11"),
     (re.compile(r"^(SQLiteCpp/|sqlite3)"), "sqlite"),
+    (re.compile(r"^pqxx/"), "pqxx"),
     (re.compile(r"^seccomp\.h$"), "seccomp"),
     (re.compile(r"^(archive|archive_entry)\.h$"), "archive"),
 ]
