@@ -348,6 +348,16 @@ void box_cgroup::read_usage(box_usage& out) const {
   if (auto v = oom_kills()) out.oom_kills = v;
 }
 
+std::optional<std::chrono::microseconds> box_cgroup::cpu() const {
+  if (const auto v1 = folders.find("cpuacct"); v1 != folders.end()) {
+    if (auto v = number(v1->second + "/cpuacct.usage")) return std::chrono::microseconds(*v / 1000);
+  }
+  if (const auto v2 = folders.find("unified"); v2 != folders.end()) {
+    if (auto v = keyed(v2->second + "/cpu.stat", "usage_usec")) return std::chrono::microseconds(*v);
+  }
+  return std::nullopt;
+}
+
 std::optional<std::uint64_t> box_cgroup::oom_kills() const {
   const auto memory = folders.find("memory");
   if (memory == folders.end()) return std::nullopt;

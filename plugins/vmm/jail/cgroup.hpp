@@ -29,6 +29,8 @@ class box_cgroup {
   result<void> thaw() const;
   bool can_freeze() const;
   void read_usage(box_usage& out) const;
+  // Processor time alone, for who asks often.
+  std::optional<std::chrono::microseconds> cpu() const;
   std::optional<std::uint64_t> oom_kills() const;
   // Removes the groups; they are empty once the processes are gone, which the kernel may tell a little later.
   result<void> remove(std::chrono::milliseconds deadline) const;

@@ -1,6 +1,7 @@
 // The configuration of plugins.vmm.jail, validated by the host against schema.json.
 #pragma once
 
+#include "file_evidence.hpp"
 #include "host_template.hpp"
 
 #include <caged/host.hpp>
@@ -22,6 +23,7 @@ struct settings {
   std::string cgroup_root;
   std::chrono::milliseconds start_deadline{10'000};
   bool observe_execs = true;
+  file_evidence::settings observe_files;
   std::size_t warm_boxes = 4;
 };
 

@@ -157,6 +157,7 @@ result<void> keeper::destroy(const std::string& id) {
     slot = b->record.slot;
     b->oom_kills = cgroup.oom_kills().value_or(b->oom_kills);
   }
+  files_.remove(b->record.process.pid);  // its last changes are told while they can be seen
   auto released = release(id, b->pidfd.get(), cgroup);
   (void)end_of(*b);  // our child: reap it
   if (!released) return released;

@@ -4,6 +4,7 @@
 #include "box.hpp"
 #include "config.hpp"
 #include "exec_evidence.hpp"
+#include "file_evidence.hpp"
 #include "warm_boxes.hpp"
 #include "witness_link.hpp"
 
@@ -77,9 +78,10 @@ class keeper {
   // From here on everything that is executed in the box is a fact of the sandbox.
   result<void> begin_evidence(box& b, unique_fd listener);
   void name_evidence(const box& b);
+  void watch_files(const box& b);
   void end_evidence(const box_record& record);
   // Of a box that a host before us made. False: its executions would fail or go unseen, so it cannot be kept.
-  bool resume_evidence(const box& b);
+  bool resume_evidence(box& b);
 
   const settings options_;
   host& host_;
@@ -89,6 +91,7 @@ class keeper {
   unique_fd filter_;
   unique_fd boxes_, trash_;  // folders
   exec_evidence execs_;
+  file_evidence files_;
   std::unique_ptr<witness_link> witness_;  // null: executions are not observed
 
   std::mutex guard_;  // the members below; never held while blocking

@@ -40,8 +40,8 @@ std::shared_ptr<box> keeper::try_adopt(const std::string& id) {
   b->id = id;
   b->adopted = true;
   b->record = std::move(*record);
-  if (!resume_evidence(*b)) return nullptr;
   if (auto mark = read_small_file_at(dir.get(), "mark", 512u << 20)) b->mark = decode_manifest(*mark);
+  if (!resume_evidence(*b)) return nullptr;
   return b;
 }
 
@@ -128,6 +128,7 @@ result<void> keeper::mark_files(const std::string& id) {
   manifest mark = to_manifest(scan(fs->get(), (*b)->record.layers));
   unique_fd dir(open_folder(boxes_.get(), id.c_str()));
   if (auto kept = write_atomically(dir.get(), "mark", encode(mark)); !kept) return kept;
+  files_.set_start((*b)->record.process.pid, mark);
   const std::lock_guard lock((*b)->guard);
   (*b)->mark = std::move(mark);
   return {};

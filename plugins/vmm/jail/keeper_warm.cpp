@@ -100,6 +100,7 @@ result<void> keeper::name_warm(warm_box& w, const box_spec& spec) {
   b.record.phase = "running";
   if (auto kept = write_record(b.record); !kept) return kept;
   name_evidence(b);
+  files_.name(b.record.process.pid, b.id, b.mark);
   const std::string env = to_text(json(spec.env));
   std::size_t sent = 0;
   while (sent < env.size()) {

@@ -89,21 +89,31 @@ result<void> witness_link::start() {
   return spawn_witness(launcher_, s.get(), memory_.get());
 }
 
-// A witness that is just ending closes the connection: one more is started then.
+// A witness that is just ending may still take connections and closes them: then there is another attempt.
 result<void> witness_link::connect_or_start() {
-  result<unique_fd> commands = dial();
-  if (!commands) {
+  result<void> done;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    done = connect();
+    if (done) return done;
     if (auto started = start(); !started) return started;
-    commands = dial();
-    if (!commands) return commands.error();
   }
-  commands_ = std::move(*commands);
-  result<unique_fd> records = dial();
+  return done;
+}
+
+result<void> witness_link::connect() {
+  auto commands = dial();
+  auto records = dial();
+  if (!commands) return commands.error();
   if (!records) return records.error();
   const std::string follow = message_writer().word("follow").text();
   if (!send_with_descriptor(records->get(), follow, -1)) return errno_error(errno, "follow the witness");
-  records_ = std::move(*records);
-  return {};
+  commands_ = std::move(*commands);
+  records_ = std::make_shared<unique_fd>(std::move(*records));
+  // Only an answer shows that it lives.
+  for (const auto& [token, listener] : listeners_) {
+    if (auto given = ask_once(token, "add", listener.get(), nullptr); !given) return given;
+  }
+  return ask_once(0, "drop", -1, nullptr);
 }
 
 result<void> witness_link::open(int folder) {
@@ -134,31 +144,32 @@ void witness_link::close() {
     (void)::unlinkat(folder_.get(), socket_name, 0);
     (void)::unlinkat(folder_.get(), memory_name, 0);
   }
-  commands_.reset();
   records_.reset();
+  for (unique_fd* fd : {&commands_, &folder_, &memory_, &wake_}) fd->reset();
   listeners_.clear();
 }
 
-result<void> witness_link::ask(std::uint64_t token, const char* verb, int fd, unique_fd* handed) {
+result<void> witness_link::ask_once(std::uint64_t token, const char* verb, int fd, unique_fd* handed) {
   const std::string text = message_writer().word(verb).number(token).text();
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    std::array<char, 64> answer;
-    unique_fd with;
-    if (send_with_descriptor(commands_.get(), text, fd)) {
-      pollfd ready{commands_.get(), POLLIN, 0};
-      int rc = 0;
-      do rc = ::poll(&ready, 1, answer_deadline_ms);
-      while (rc < 0 && errno == EINTR);
-      const ssize_t n = rc == 1 ? receive_with_descriptor(commands_.get(), answer.data(), answer.size(), with) : -1;
-      if (n > 0) {
-        if (handed != nullptr) *handed = std::move(with);
-        return {};
-      }
-    }
-    replace_witness();
-  }
-  return fail(errc::unavailable, "witness_failed", "the process that observes executions does not answer",
-              "Look at the host's log; try again.");
+  std::array<char, 64> answer;
+  unique_fd with;
+  if (!send_with_descriptor(commands_.get(), text, fd)) return errno_error(errno, "ask the witness");
+  pollfd ready{commands_.get(), POLLIN, 0};
+  int rc = 0;
+  do rc = ::poll(&ready, 1, answer_deadline_ms);
+  while (rc < 0 && errno == EINTR);
+  if (rc != 1 || receive_with_descriptor(commands_.get(), answer.data(), answer.size(), with) <= 0)
+    return fail(errc::unavailable, "witness_failed", "the process that observes executions does not answer",
+                "Look at the host's log; try again.");
+  if (handed != nullptr) *handed = std::move(with);
+  return {};
+}
+
+result<void> witness_link::ask(std::uint64_t token, const char* verb, int fd, unique_fd* handed) {
+  auto done = ask_once(token, verb, fd, handed);
+  if (done) return done;
+  replace_witness();
+  return ask_once(token, verb, fd, handed);
 }
 
 result<void> witness_link::add(std::uint64_t token, unique_fd listener) {
@@ -191,19 +202,9 @@ void witness_link::replace_witness() {
   commands_.reset();
   records_.reset();
   auto again = connect_or_start();
-  if (!again) {
-    handlers_.lost("the witness ended and cannot be started again: " + describe(again.error()));
-    return;
-  }
-  for (const auto& [token, listener] : listeners_) {
-    const std::string text = message_writer().word("add").number(token).text();
-    std::array<char, 64> answer;
-    unique_fd none;
-    if (!send_with_descriptor(commands_.get(), text, listener.get()) ||
-        receive_with_descriptor(commands_.get(), answer.data(), answer.size(), none) <= 0)
-      break;
-  }
-  handlers_.lost("the witness ended and was started again; what it had not handed over is lost");
+  ++generation_;
+  handlers_.lost(again ? "the witness ended and was started again; what it had not handed over is lost"
+                       : "the witness ended and cannot be started again: " + describe(again.error()));
 }
 
 void witness_link::answer_for_the_dead() const {
@@ -220,22 +221,25 @@ void witness_link::answer_for_the_dead() const {
 void witness_link::read_records() {
   std::string packet(256 * 1024, '\0');
   for (;;) {
-    int from = -1;
+    std::shared_ptr<unique_fd> from;
+    std::uint64_t generation = 0;
     {
       const std::lock_guard lock(guard_);
       if (closing_) return;
-      from = records_.get();
+      if (!records_) replace_witness();
+      from = records_;
+      generation = generation_;
     }
-    pollfd ready[2] = {{from, POLLIN, 0}, {wake_.get(), POLLIN, 0}};
+    pollfd ready[2] = {{from ? from->get() : -1, POLLIN, 0}, {wake_.get(), POLLIN, 0}};
     (void)::poll(ready, 2, 50);
     if ((ready[0].revents & (POLLIN | POLLHUP | POLLERR | POLLNVAL)) != 0) {
       unique_fd none;
-      const ssize_t n = receive_with_descriptor(from, packet.data(), packet.size(), none, MSG_DONTWAIT);
+      const ssize_t n = receive_with_descriptor(from->get(), packet.data(), packet.size(), none, MSG_DONTWAIT);
       if (n > 0) handlers_.packet(std::string_view(packet.data(), static_cast<std::size_t>(n)));
       if (n == 0 || (n < 0 && errno != EAGAIN)) {
         const std::lock_guard lock(guard_);
         // Somebody who asked may have replaced it already.
-        if (!closing_ && records_.get() == from) replace_witness();
+        if (!closing_ && generation == generation_) replace_witness();
       }
     }
     handlers_.tick();

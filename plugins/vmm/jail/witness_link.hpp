@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <string_view>
 #include <thread>
@@ -41,6 +42,8 @@ class witness_link {
  private:
   // These with guard_ held.
   result<void> connect_or_start();
+  result<void> connect();
+  result<void> ask_once(std::uint64_t token, const char* verb, int fd, unique_fd* handed);
   result<void> start();
   result<unique_fd> dial() const;
   result<void> ask(std::uint64_t token, const char* verb, int fd, unique_fd* handed);
@@ -51,8 +54,10 @@ class witness_link {
   const std::filesystem::path launcher_;
   const handlers handlers_;
   std::mutex guard_;  // all below; held while the witness is asked, which answers in microseconds
-  unique_fd folder_, commands_, records_, memory_, wake_;
+  unique_fd folder_, commands_, memory_, wake_;
+  std::shared_ptr<unique_fd> records_;  // the reader may still wait on it while another takes its place
   std::map<std::uint64_t, unique_fd> listeners_;
+  std::uint64_t generation_ = 0;  // of connections
   bool closing_ = false;
   std::thread reader_;
 };

@@ -46,15 +46,17 @@ TEST_F(Events, ACommandIsOnTheStreamWithItsExit) {
   auto other = host->client();
   ASSERT_TRUE(other.call("POST", "/v1/sandboxes/" + id + "/exec", {{"command", "exit 42"}}));
   std::string phases;
-  for (int i = 0; i < 2; ++i) {
+  for (int i = 0; i < 2;) {
     auto e = stream->next();
     ASSERT_TRUE(e);
     ASSERT_TRUE(*e);
     const json data = json::parse((*e)->data);
+    if (data["data"].value("source", "") == "exec") continue;  // what the host saw of it
     phases += data["data"]["phase"].get<std::string>() + " ";
     if (i == 1) {
       EXPECT_EQ(data["data"]["exit"]["exit_code"], 42);
     }
+    ++i;
   }
   EXPECT_EQ(phases, "started finished ");
 }

@@ -92,6 +92,61 @@ TEST_F(jail_evidence, a_long_run_is_told_when_it_starts_and_when_it_ends) {
   EXPECT_GT(both[1].duration_us, 500000);
 }
 
+std::vector<event> file_facts(test_host& host, const std::string& sandbox, const std::string& operation,
+                              const std::string& path, std::size_t count = 1) {
+  return host.facts(
+      [&](const event& e) {
+        return e.sandbox_id == sandbox && e.type == "file_op" && e.data.value("operation", "") == operation &&
+               e.data.value("path", "") == path;
+      },
+      count);
+}
+
+TEST_F(jail_evidence, tells_what_happens_to_files) {
+  make(small_box("files"));
+  output("files",
+         "mkdir /workspace/d; echo one > /workspace/d/a; echo two > /workspace/b; rm -f /usr/bin/yes; echo x >> "
+         "/etc/hosts");
+  EXPECT_EQ(file_facts(*host_, "files", "mkdir", "/workspace/d").size(), 1u);
+  EXPECT_EQ(file_facts(*host_, "files", "create", "/workspace/d/a").size(), 1u);
+  EXPECT_EQ(file_facts(*host_, "files", "write", "/etc/hosts").size(), 1u);
+  const auto gone = file_facts(*host_, "files", "delete", "/usr/bin/yes");
+  ASSERT_EQ(gone.size(), 1u);
+  EXPECT_EQ(gone[0].data["preexisting"], true);
+  output("files", "mv /workspace/b /workspace/c; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done");
+  const auto moved = file_facts(*host_, "files", "rename", "/workspace/b");
+  ASSERT_EQ(moved.size(), 1u);
+  EXPECT_EQ(moved[0].data["target"], "/workspace/c");
+}
+
+TEST_F(jail_evidence, tells_who_opens_what_is_sensitive_and_what_was_written_and_taken_away) {
+  if (::geteuid() != 0) return;  // an ordinary user's host has the comparison alone, which its facts say
+  make(small_box("reads"));
+  output("reads", "/bin/cat /etc/passwd > /dev/null; echo x > /tmp/short; rm /tmp/short");
+  const auto read = file_facts(*host_, "reads", "read", "/etc/passwd");
+  ASSERT_GE(read.size(), 1u);
+  EXPECT_EQ(read[0].data["witness"], "fanotify");
+  // One look finds it written and gone, or two find it come and go.
+  EXPECT_GE(
+      host_->facts([](const event& e) { return e.sandbox_id == "reads" && e.data.value("path", "") == "/tmp/short"; })
+          .size(),
+      1u);
+}
+
+TEST_F(jail_evidence, many_files_are_counted_not_dropped) {
+  make(small_box("many"));
+  output("many", "cd /workspace; i=0; while [ $i -lt 3000 ]; do : > f$i; i=$((i+1)); done");
+  std::uint64_t told = 0;
+  for (int i = 0; i < 100 && told < 3000; ++i) {
+    told = 0;
+    for (const auto& e : host_->facts(
+             [](const event& f) { return f.sandbox_id == "many" && f.data.value("operation", "") == "create"; }))
+      told += e.data.value("coalesced", "") == "folder" ? e.data["count"].get<std::uint64_t>() : 1;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  EXPECT_EQ(told, 3000u);
+}
+
 // The witness is killed while programs run: the box goes on, and what runs later is seen again.
 TEST_F(jail_evidence, survives_the_death_of_the_witness) {
   make(small_box("witness"));
@@ -108,7 +163,8 @@ TEST_F(jail_evidence, survives_the_death_of_the_witness) {
     killer.join();
     ASSERT_EQ(output("witness", "/usr/bin/env > /dev/null; echo ok"), "ok\n");
     ASSERT_GE(ends_of(*host_, "witness", "/env", static_cast<std::size_t>(round) + 1).size(),
-              static_cast<std::size_t>(round) + 1);
+              static_cast<std::size_t>(round) + 1)
+        << host_->logged();
   }
 }
 

@@ -332,7 +332,8 @@ class witness {
   std::deque<std::pair<int, std::uint64_t>> pending_checks_;
   std::deque<std::string> queue_;
   std::size_t queued_ = 0;
-  std::uint64_t last_number_ = 0;
+  // A witness that follows another one must not use its numbers again.
+  std::uint64_t last_number_ = clock_us(CLOCK_REALTIME);
 };
 
 }  // namespace
