@@ -43,10 +43,11 @@ json log_line(const event& e) {
   }
   if (message.empty() && e.type == "command") {
     const std::string what = d.contains("command") ? d["command"].get<std::string>() : d.value("argv", json()).dump();
-    message = d.value("phase", "") + " " + what;
-    if (d.contains("exit"))
-      message += " → " + (d["exit"]["exit_code"].is_null() ? d["exit"].value("signal", json()).dump()
-                                                           : d["exit"]["exit_code"].dump());
+    // What the host saw a process do stands beside what was asked for through the API.
+    message = (d.value("source", "") == "exec" ? "seen " : "") + d.value("phase", "") + " " + what;
+    const json end = d.value("exit", d);
+    for (const char* how : {"exit_code", "signal"})
+      if (end.contains(how) && !end[how].is_null()) message += " → " + end[how].dump();
   }
   if (message.empty()) message = d.dump();
   json line{{"timestamp", base::format_time(e.time_us)}, {"type", e.type}, {"message", message}};
