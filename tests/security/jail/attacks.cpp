@@ -1,5 +1,7 @@
 // Attacks from inside a box. Each tries one thing in a process of its own and says whether it worked:
 // "name|wall|stopped" or "name|wall|BROKE <how>". Usage: attacks CANARY_PATH HOST_PID PORT ABSTRACT_NAME ENV_NAME
+#include "attack_tools.hpp"
+
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -34,52 +36,8 @@
 #include <string>
 #include <vector>
 
+namespace caged::attacks {
 namespace {
-
-std::string canary, abstract_name, env_name;
-pid_t host_pid = 0;
-int host_port = 0;
-
-bool can_read(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK);
-  char c = 0;
-  return fd >= 0 && ::read(fd, &c, 1) > 0;
-}
-bool can_write(const std::string& path, const char* text = "x") {
-  const int fd = ::open(path.c_str(), O_WRONLY | O_NONBLOCK);
-  return fd >= 0 && ::write(fd, text, std::strlen(text)) > 0;
-}
-std::string slurp(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-long call(long number, long a = 0, long b = 0, long c = 0, long d = 0, long e = 0) {
-  return ::syscall(number, a, b, c, d, e);
-}
-bool tcp(const char* address, int port) {
-  const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<std::uint16_t>(port));
-  ::inet_pton(AF_INET, address, &to.sin_addr);
-  return ::connect(s, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0 || errno == EINPROGRESS;
-}
-bool udp(const char* address, int port) {
-  const int s = ::socket(AF_INET, SOCK_DGRAM, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(static_cast<std::uint16_t>(port));
-  ::inet_pton(AF_INET, address, &to.sin_addr);
-  return ::sendto(s, "x", 1, 0, reinterpret_cast<sockaddr*>(&to), sizeof to) == 1;
-}
-
-struct attack {
-  const char* name;
-  const char* wall;
-  bool (*works)();
-};
 
 const attack table[] = {
     // the host's files
@@ -401,21 +359,34 @@ bool run(const attack& a, std::string& how) {
   return WIFEXITED(status) && WEXITSTATUS(status) == 66;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc == 2 && std::strcmp(argv[1], "--euid") == 0) return ::geteuid() == 1000 ? 77 : 0;
-  if (argc != 6) return 2;
-  canary = argv[1];
-  host_pid = std::atoi(argv[2]);
-  host_port = std::atoi(argv[3]);
-  abstract_name = argv[4];
-  env_name = argv[5];
-  for (const auto& a : table) {
+int run_all() {
+  std::vector<attack> all(std::begin(table), std::end(table));
+  all.insert(all.end(), kernel_attacks().begin(), kernel_attacks().end());
+  for (const auto& a : all) {
     std::string how;
     const bool worked = run(a, how);
     std::printf("%s|%s|%s\n", a.name, a.wall, worked ? ("BROKE " + how).c_str() : "stopped");
     std::fflush(stdout);
   }
-  std::printf("attacks: %zu\n", std::size(table));
+  std::printf("attacks: %zu\n", all.size());
+  return 0;
+}
+
+}  // namespace
+}  // namespace caged::attacks
+
+int main(int argc, char** argv) {
+  if (argc == 2 && std::strcmp(argv[1], "--euid") == 0) return ::geteuid() == 1000 ? 77 : 0;
+  if (argc == 2 && std::strcmp(argv[1], "--caps") == 0) {
+    const std::string status = caged::attacks::slurp("/proc/self/status");
+    const auto bits = std::strtoull(status.c_str() + status.find("CapEff:") + 7, nullptr, 16);
+    return (bits >> 21 & 1) != 0 ? 78 : 0;  // SYS_ADMIN
+  }
+  if (argc != 6) return 2;
+  caged::attacks::canary = argv[1];
+  caged::attacks::host_pid = std::atoi(argv[2]);
+  caged::attacks::host_port = std::atoi(argv[3]);
+  caged::attacks::abstract_name = argv[4];
+  caged::attacks::env_name = argv[5];
+  return caged::attacks::run_all();
 }

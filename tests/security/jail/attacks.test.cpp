@@ -78,7 +78,7 @@ TEST_F(jail_attacks, all_fail_and_the_host_is_unchanged) {
     std::printf("  %s\n", line.c_str());
     EXPECT_NE(line.find("|stopped"), std::string::npos) << line;
   }
-  EXPECT_GE(seen, 80u) << r->output;
+  EXPECT_GE(seen, 120u) << r->output;
   EXPECT_NE(r->output.find("attacks: " + std::to_string(seen)), std::string::npos) << "the list ran to its end";
 
   EXPECT_EQ(host_state(), before);
