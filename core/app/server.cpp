@@ -138,6 +138,7 @@ result<void> server::open_parts() {
   journal_ = std::make_unique<journal::journal>(loop_.executor(), *records);
   if (auto ok = wait(journal_->open()); !ok) return ok.error();
   sink_.connect(journal_.get());
+  if (auto ok = wait(secrets_.open(config_.data / "secrets.key", *records, *journal_)); !ok) return ok.error();
   keys_ = std::make_unique<operation::auth>(*records);
   auto first = wait(keys_->open(first_key()));
   if (!first) return first.error();
@@ -149,8 +150,14 @@ result<void> server::open_parts() {
   parts.journal = journal_.get();
   parts.records = records;
   parts.config = &config_;
-  parts.add_environment = [this](std::string_view id, std::map<std::string, std::string>& env) {
-    purses_.add_environment(id, env);
+  parts.add_environment = [this](const sandbox::record& r, std::map<std::string, std::string>& env) -> result<void> {
+    for (const auto& name : r.secrets) {
+      auto value = secrets_.value(name);
+      if (!value) return value.error();
+      env.insert_or_assign(name, std::move(*value));
+    }
+    purses_.add_environment(r.id, env);
+    return {};
   };
   parts.staging = config_.data / "staging";
   parts.log = [](log_level level, std::string message) { base::log(level, "sandbox", message); };
@@ -190,6 +197,8 @@ result<void> server::open_parts() {
                  return fail(errc::not_found, "plugin_not_found", "there is no plugin \"" + name + "\"",
                              "See `caged plugins`.", "/name");
                }};
+  services_.secrets = &secrets_;
+  services_.purses = &purses_;
   operation::add_all_operations(services_);
   services_.judge = judge_.get();
   operations_.set_gate(operation::make_gate(services_));

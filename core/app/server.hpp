@@ -15,6 +15,7 @@
 #include "core/plugin/plugin_host.hpp"
 #include "core/runtime/loop.hpp"
 #include "core/sandbox/purse.hpp"
+#include "core/sandbox/vault.hpp"
 
 namespace caged::app {
 
@@ -61,6 +62,7 @@ class server {
   operation::registry operations_;
   late_sink sink_;
   sandbox::purse_keeper purses_;
+  sandbox::vault secrets_;
   std::unique_ptr<plugins::plugin_host> plugins_;
   std::unique_ptr<journal::journal> journal_;
   std::unique_ptr<operation::auth> keys_;

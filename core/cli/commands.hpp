@@ -46,6 +46,7 @@ void add_file_commands(CLI::App& parent, const command_set& set);  // cp files d
 void add_stream_commands(CLI::App& parent, const command_set& set);  // logs events
 void add_snapshot_commands(CLI::App& parent, const command_set& set);  // snapshot fork
 void add_host_commands(CLI::App& root, const command_set& set);  // keys plugins doctor templates capabilities
+void add_money_commands(CLI::App& root, const command_set& set);  // cost secrets
 void add_local_commands(CLI::App& root, const command_set& set);  // serve version login config
 void add_operation_commands(CLI::App& root, const command_set& set);  // operations
 void add_completion_command(CLI::App& root, const command_set& set);

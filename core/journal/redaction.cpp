@@ -8,6 +8,29 @@ namespace {
 constexpr std::size_t shortest = 8;
 constexpr std::string_view mark = "[redacted]";
 
+// What follows the prefix of a credential of ours, when it is one: 16 characters or more.
+bool replace_own(std::string& text) {
+  bool changed = false;
+  for (std::size_t at = text.find("caged_"); at != std::string::npos; at = text.find("caged_", at)) {
+    const std::string_view rest = std::string_view(text).substr(at + 6);
+    std::size_t prefix = 0;
+    for (const std::string_view kind : {"box_", "sk_", "wst_"})
+      if (rest.starts_with(kind)) prefix = kind.size();
+    std::size_t end = prefix;
+    while (prefix != 0 && end < rest.size() &&
+           (std::isalnum(static_cast<unsigned char>(rest[end])) != 0 || rest[end] == '-' || rest[end] == '_'))
+      ++end;
+    if (prefix == 0 || end - prefix < 16) {
+      at += 6;
+      continue;
+    }
+    text.replace(at, 6 + end, mark);
+    at += mark.size();
+    changed = true;
+  }
+  return changed;
+}
+
 }  // namespace
 
 result<void> redactor::add(std::string secret) {
@@ -29,7 +52,7 @@ void redactor::remove(const std::string& secret) {
 
 void redactor::clean(json& value) const {
   std::shared_lock lock(mutex_);
-  if (!secrets_.empty()) walk(value);
+  walk(value);
 }
 
 void redactor::clean(std::string& text) const {
@@ -40,8 +63,8 @@ void redactor::clean(std::string& text) const {
 // Longest first: a secret that contains another one must not leave its rest behind.
 bool redactor::replace_in(std::string& text) const {
   if (text.size() < shortest) return false;
-  bool changed = false;
-  for (std::size_t at = 0; at + shortest <= text.size();) {
+  bool changed = replace_own(text);
+  for (std::size_t at = 0; !secrets_.empty() && at + shortest <= text.size();) {
     std::size_t best = 0, where = std::string::npos;
     for (const auto& [secret, count] : secrets_) {
       const std::size_t found = text.find(secret, at);

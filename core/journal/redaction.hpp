@@ -15,6 +15,7 @@ class redactor {
   result<void> add(std::string secret);
   void remove(const std::string& secret);
 
+  // Credentials of Caged's own (caged_box_…, caged_sk_…, caged_wst_…) are replaced without being registered.
   // Replaces each registered value in strings and member names, at any depth, by "[redacted]".
   void clean(json& value) const;
   void clean(std::string& text) const;

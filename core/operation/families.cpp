@@ -12,6 +12,8 @@ void add_all_operations(services& s) {
   add_snapshot_operations(s);
   add_host_operations(s);
   add_policy_operations(s);
+  add_secret_operations(s);
+  add_billing_operations(s);
 }
 
 }  // namespace caged::operation

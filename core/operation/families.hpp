@@ -9,6 +9,11 @@
 #include "core/operation/registry.hpp"
 #include "core/sandbox/manager.hpp"
 
+namespace caged::sandbox {
+class vault;
+class purse_keeper;
+}  // namespace caged::sandbox
+
 namespace caged::operation {
 
 // What the handlers work on. Outlives every call.
@@ -23,6 +28,8 @@ struct services {
   std::function<json()> plugins;                                     // rows of `caged plugins`
   std::function<result<json>(const std::string& name)> plugin_schema;
   judgement::judge* judge = nullptr;
+  sandbox::vault* secrets = nullptr;
+  sandbox::purse_keeper* purses = nullptr;
 };
 
 void add_sandbox_operations(services& s);  // create list get update destroy pause resume, changes, metrics, ports, git
@@ -33,6 +40,9 @@ void add_file_operations(services& s);
 void add_event_operations(services& s);  // events, logs, sessions, replay
 void add_snapshot_operations(services& s);
 void add_host_operations(services& s);  // keys, tickets, account, capabilities, doctor, templates, plugins
+
+void add_secret_operations(services& s);  // set list remove
+void add_billing_operations(services& s);  // usage
 
 // Declares every operation of the host. Needs `operations` and `config`; the rest is needed when one is invoked.
 void add_all_operations(services& s);

@@ -14,7 +14,9 @@ json summary_of(const json& arguments) {
     if (key == "content" || key == "content_base64" || key == "data" || key == "data_base64" || key == "stdin" ||
         key == "stdin_base64")
       continue;
-    if (key.find("token") != std::string::npos || key.find("password") != std::string::npos || key == "env") continue;
+    if (key == "value" || key.find("token") != std::string::npos || key.find("password") != std::string::npos ||
+        key == "env")
+      continue;
     if (value.is_string() && value.get_ref<const std::string&>().size() > 1024)
       kept[key] = value.get_ref<const std::string&>().substr(0, 1024) + "…";
     else

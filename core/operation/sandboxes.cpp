@@ -4,6 +4,7 @@
 #include "core/operation/families.hpp"
 #include "core/operation/schema.hpp"
 #include "core/sandbox/exec.hpp"
+#include "core/sandbox/vault.hpp"
 
 namespace caged::operation {
 namespace {
@@ -110,6 +111,11 @@ task<reply> create(services* s, call c) {
   auto& m = *s->sandboxes;
   auto request = sandbox::parse_create(c.arguments, c.who, m.config(), m.backend_names(), m.images());
   if (!request) co_return request.error();
+  const auto& names = request->wanted.secrets;
+  for (std::size_t i = 0; i < names.size(); ++i)
+    if (!s->secrets->has(names[i]))
+      co_return fail(errc::invalid_argument, "secret_not_found", "there is no secret \"" + names[i] + "\"",
+                     "Set it with `caged secrets set " + names[i] + "`.", "/secrets/" + std::to_string(i));
   if (auto allowed = co_await permit_create(s, request->wanted); !allowed) co_return allowed.error();
   auto made = co_await m.create(std::move(*request));
   if (!made) co_return made.error();

@@ -68,7 +68,7 @@ class manager {
     std::map<std::string, vmm_backend*> backends;  // by short name: "jail"
     const config::host_config* config = nullptr;
     // Adds what every sandbox's environment gets from the host; may be empty.
-    std::function<void(std::string_view id, std::map<std::string, std::string>& env)> add_environment;
+    std::function<result<void>(const record& r, std::map<std::string, std::string>& env)> add_environment;
     std::filesystem::path staging;                 // for clones; emptied by start()
     std::function<void(log_level, std::string)> log;
   };

@@ -68,7 +68,8 @@ task<void> manager::make_box(std::shared_ptr<live> l) {
   spec.network_mode = r.network_mode;
   spec.env = r.env;
   spec.env.try_emplace("CAGED_SANDBOX_ID", r.id);
-  if (parts_.add_environment) parts_.add_environment(r.id, spec.env);
+  if (parts_.add_environment)
+    if (auto added = parts_.add_environment(r, spec.env); !added) co_return added.error();
   spec.accept_missing = parts_.config->accept_missing;
   auto making = (*backend)->make(std::move(spec));
   auto info = co_await runtime::within<box_info>(make_limit, "making the box of " + r.id, std::move(making));

@@ -86,7 +86,8 @@ json to_stored(const record& r) {
          {"running_total_us", r.running_total_us},
          {"running_since_us", r.running_since_us},
          {"budget_alert", r.budget_alert},
-         {"llm_micro", r.llm_micro}};
+         {"llm_micro", r.llm_micro},
+         {"secrets", r.secrets}};
   j["repo"] = {
       {"url", r.repo.url}, {"branch", r.repo.branch}, {"commit", r.repo.commit}, {"subdirectory", r.repo.subdirectory}};
   if (r.failure)
@@ -118,6 +119,7 @@ record from_stored(const json& j) {
   r.allowlist = list("allowlist");
   r.packages = list("packages");
   r.agents = list("agents");
+  r.secrets = list("secrets");
   r.env = map("env");
   r.metadata = map("metadata");
   r.policies = j.value("policies", json::array());
@@ -157,6 +159,7 @@ json to_api(const record& r, std::int64_t now_us) {
          {"allowlist", r.allowlist},
          {"packages", r.packages},
          {"agents", r.agents},
+         {"secrets", r.secrets},
          {"env", r.env},
          {"metadata", r.metadata},
          {"policies", r.policies},

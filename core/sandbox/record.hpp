@@ -31,7 +31,7 @@ struct record {
   std::int64_t memory_mb = 0, disk_gb = 0, timeout_s = 0;
   std::int64_t budget_micro = 0;  // micro-dollars, 0 = none
   repository repo;
-  std::vector<std::string> allowlist, packages, agents;
+  std::vector<std::string> allowlist, packages, agents, secrets;  // secrets: names only
   std::map<std::string, std::string> env, metadata;
   json policies = json::array();  // further ones, names or {name: arguments}
   // What it is.

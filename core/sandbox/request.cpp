@@ -121,9 +121,7 @@ result<create_request> parse_create(const json& a, const caller& who, const conf
                 "network_mode \"" + r.network_mode + "\" was asked for; this version gives sandboxes no network at all",
                 "Use network_mode none, and bring what the work needs in by repo or by copying files.",
                 "/network_mode");
-  if (a.contains("secrets") && !a["secrets"].empty())
-    return fail(errc::unsupported, "secrets_unsupported", "secrets were asked for; this version has no secret store",
-                "Leave secrets out.", "/secrets");
+  r.secrets = a.value("secrets", std::vector<std::string>());
   r.policies = a.value("policies", json::array());
   for (const char* key : {"persona_id", "harness_id"})
     if (!a.value(key, "").empty())

@@ -59,7 +59,6 @@ TEST(CreateRequest, RefusesWhatCannotWorkAndNamesThePlace) {
       {"env name", {{"env", {{"A=B", "x"}}}}, scope::full, errc::invalid_argument, nullptr},
       {"network", {{"network_mode", "full"}}, scope::full, errc::unsupported, "/network_mode"},
       {"allow-list", {{"allowlist", {"a.example"}}}, scope::full, errc::unsupported, "/network_mode"},
-      {"secrets", {{"secrets", {"x"}}}, scope::full, errc::unsupported, "/secrets"},
   };
   for (const auto& c : cases) {
     auto r = parse(c.arguments, c.granted);
