@@ -93,6 +93,7 @@ result<void> server::load_plugins() {
   plugins_->add_service<event_sink>(&sink_);
   if (auto ok = purses_.open(config_.data / "token.key"); !ok) return ok.error();
   plugins_->add_service<spending>(&purses_);
+  plugins_->add_service<preview_access>(&previews_);
 
   const auto storage_name = chosen_storage(config_);
   if (!storage_name) return storage_name.error();
@@ -199,6 +200,8 @@ result<void> server::open_parts() {
                }};
   services_.secrets = &secrets_;
   services_.purses = &purses_;
+  services_.previews = &previews_;
+  previews_.connect(sandboxes_.get(), loop_.blocking());
   operation::add_all_operations(services_);
   services_.judge = judge_.get();
   operations_.set_gate(operation::make_gate(services_));
@@ -209,6 +212,7 @@ result<void> server::open_parts() {
   money.records = records;
   money.account_cap_micro = config_.budgets.account_micro;
   money.session_cap_micro = config_.budgets.session_micro;
+  money.permit = [this](event question) { return judge_->permit(std::move(question)); };
   money.log = [](log_level level, std::string message) { base::log(level, "meter", message); };
   if (auto ok = wait(purses_.connect(std::move(money))); !ok) return ok.error();
   return wait(judge_->start());

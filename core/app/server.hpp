@@ -14,6 +14,7 @@
 #include "core/operation/families.hpp"
 #include "core/plugin/plugin_host.hpp"
 #include "core/runtime/loop.hpp"
+#include "core/sandbox/preview_gate.hpp"
 #include "core/sandbox/purse.hpp"
 #include "core/sandbox/vault.hpp"
 
@@ -63,6 +64,7 @@ class server {
   late_sink sink_;
   sandbox::purse_keeper purses_;
   sandbox::vault secrets_;
+  sandbox::preview_gate previews_;
   std::unique_ptr<plugins::plugin_host> plugins_;
   std::unique_ptr<journal::journal> journal_;
   std::unique_ptr<operation::auth> keys_;

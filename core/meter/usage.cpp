@@ -61,7 +61,7 @@ std::string usage_book::add(std::int64_t time_us, const std::string& sandbox_id,
   const json tokens = fact.value("tokens", json::object());
   const auto add = [&tokens](std::int64_t& sum, const char* key) { sum += tokens.value(key, std::int64_t{0}); };
   ++row.calls;
-  row.cost_micro += fact.value("cost_micro", std::int64_t{0});
+  row.cost_micro += fact.value("cost_micros", std::int64_t{0});
   add(row.input, "input");
   add(row.output, "output");
   add(row.cache_read, "cache_read");

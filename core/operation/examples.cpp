@@ -26,8 +26,12 @@ json in(json members) {
 }
 
 json asked(const char* state) {
-  return {{"id", "appr-7f3a9c21b0de4455"}, {"state", state},      {"gate", "command"},
-          {"reason", "git push asks first"}, {"sandbox_id", box}, {"session_id", "sess-0123456789abcdef"},
+  return {{"id", "appr-7f3a9c21b0de4455"},
+          {"state", state},
+          {"gate", "command"},
+          {"reason", "git push asks first"},
+          {"sandbox_id", box},
+          {"session_id", "sess-0123456789abcdef"},
           {"expires_at", "2026-01-05T10:05:00.000000Z"}};
 }
 json scored() {
@@ -44,8 +48,7 @@ table judgement() {
   with_note["note"] = "the release is planned";
   return {{"policy.list",
            {{"What there is", json::object(), {{{"name", "trust"}, {"version", "1.0.0"}, {"in_force", true}}}}}},
-          {"policy.replay",
-           {{"What the policies of today would say", session, {{"events", 120}, {"changed", 0}}}}},
+          {"policy.replay", {{"What the policies of today would say", session, {{"events", 120}, {"changed", 0}}}}},
           {"session.trust", {{"Every deduction", session, scored()}}},
           {"trust.sandbox", {{"One row a session", in({}), json::array({scored()})}}},
           {"approval.list", {{"What waits", {{"state", "pending"}}, json::array({asked("pending")})}}},
@@ -77,6 +80,10 @@ table sandboxes() {
           {"deleted", json::array()},
           {"counts", {{"created", 1}, {"modified", 0}, {"deleted", 0}}}}}}},
       {"sandbox.metrics", {{"Counters", in({}), {{"cpu_user_ms", 812}, {"memory_bytes", 18874368}, {"tasks", 4}}}}},
+      {"port.protect",
+       {{"Not for everybody",
+         in({{"port", 3000}, {"password", "open sesame"}}),
+         {{"port", 3000}, {"protected", true}}}}},
       {"sandbox.ports", {{"A development server", in({}), {{{"port", 5173}, {"protocol", "tcp"}}}}}},
       {"git.diff",
        {{"Of the work tree",

@@ -12,6 +12,7 @@
 namespace caged::sandbox {
 class vault;
 class purse_keeper;
+class preview_gate;
 }  // namespace caged::sandbox
 
 namespace caged::operation {
@@ -30,6 +31,7 @@ struct services {
   judgement::judge* judge = nullptr;
   sandbox::vault* secrets = nullptr;
   sandbox::purse_keeper* purses = nullptr;
+  sandbox::preview_gate* previews = nullptr;
 };
 
 void add_sandbox_operations(services& s);  // create list get update destroy pause resume, changes, metrics, ports, git
@@ -47,7 +49,7 @@ void add_billing_operations(services& s);  // usage
 // Declares every operation of the host. Needs `operations` and `config`; the rest is needed when one is invoked.
 void add_all_operations(services& s);
 
-void add_policy_operations(services& s);    // policies, trust, approvals
+void add_policy_operations(services& s);  // policies, trust, approvals
 
 // The gates of the registry: commands, terminals and file operations are asked about before they happen.
 gate make_gate(services& s);

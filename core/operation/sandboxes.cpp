@@ -4,6 +4,7 @@
 #include "core/operation/families.hpp"
 #include "core/operation/schema.hpp"
 #include "core/sandbox/exec.hpp"
+#include "core/sandbox/preview_gate.hpp"
 #include "core/sandbox/vault.hpp"
 
 namespace caged::operation {
@@ -234,14 +235,26 @@ task<reply> ports(services* s, call c) {
   json rows = json::array();
   for (const int port : open) {
     const auto seen = at->box->ports.try_emplace(port, base::now_us()).first->second;
+    const bool shown = rows.size() < sandbox::most_previews && s->previews != nullptr;
+    const std::string url = shown ? s->previews->url(at->box->rec.id, port) : std::string();
     rows.push_back({{"port", port},
                     {"protocol", web.contains(port) ? "http" : "tcp"},
-                    {"preview_url", nullptr},
-                    {"protected", false},
+                    {"preview_url", url.empty() ? json(nullptr) : json(url)},
+                    {"protected", sandbox::preview_gate::guarded(at->box->rec, port)},
                     {"detected_at", base::format_time(seen)}});
   }
   std::erase_if(at->box->ports, [&open](const auto& row) { return !open.contains(row.first); });
   co_return answer(std::move(rows));
+}
+
+task<reply> protect(services* s, call c) {
+  const auto id = c.arguments["id"].get<std::string>();
+  const auto port = c.arguments["port"].get<int>();
+  const auto password = c.arguments.value("password", "");
+  if (auto done = co_await s->previews->protect(id, port, password); !done) co_return done.error();
+  const auto url = s->previews->url(id, port);
+  co_return answer(
+      {{"port", port}, {"protected", !password.empty()}, {"preview_url", url.empty() ? json(nullptr) : json(url)}});
 }
 
 task<std::string> git_in_box(std::shared_ptr<sandbox::agent_client> agent, std::string path,
@@ -386,6 +399,19 @@ void add_sandbox_operations(services& s) {
       declare("sandbox.ports", "GET", "/v1/sandboxes/{id}/ports", scope::read,
               "List the ports that listen in a sandbox", only_id, list({{"type", "object"}})),
       "", ports);
+  info = declare(
+      "port.protect", "POST", "/v1/sandboxes/{id}/ports/{port}/protect", scope::sandbox,
+      "Ask for a password before a port is shown",
+      input(
+          {{"id", sandbox_id()},
+           {"port", integer("The port.", 1, 65535)},
+           {"password",
+            {{"type", "string"}, {"maxLength", 256}, {"description", "The password; empty or absent takes it away."}}}},
+          {"id", "port"}),
+      output({{"port", integer("The port.", 1, 65535)},
+              {"protected", flag("Whether it asks.")},
+              {"preview_url", text_or_null("Its address.")}}));
+  add(s, std::move(info), "", protect);
   add(s,
       declare("git.diff", "GET", "/v1/sandboxes/{id}/git/diff", scope::read,
               "Show what git sees as changed in a sandbox",

@@ -131,8 +131,8 @@ task<void> purse_keeper::settle_leftovers() {
       if (!held) co_return held.error();
       ledger_.settle(held->id, amount);
       json fact = row.body.value("about", json::object());
-      fact["cost_micro"] = amount;
-      fact["status"] = "lost";
+      fact["cost_micros"] = amount;
+      fact["outcome"] = "lost";
       fact["estimated"] = true;
       fact["message"] = "the server ended during this call; its worst case is taken for its cost";
       stored_as_[held->id] = row.id;
@@ -176,6 +176,18 @@ std::int64_t purse_keeper::reserved_micro(std::string_view id) const {
   return ledger_.of("sandbox:" + std::string(id)).reserved;
 }
 
+// Asked about what is set aside, which a clamp may have made less than the call's worst case.
+task<void> purse_keeper::permit(std::shared_ptr<live> l, json about, std::int64_t amount) {
+  if (!parts_.permit) co_return result<void>{};
+  event question;
+  question.type = "llm_request";
+  question.sandbox_id = l->rec.id;
+  question.session_id = l->rec.session_id;
+  question.data = std::move(about);
+  question.data["cost_max_micros"] = amount;
+  co_return co_await parts_.permit(std::move(question));
+}
+
 task<reservation> purse_keeper::reserve(spender who, reserve_request wanted) {
   if (parts_.sandboxes == nullptr)
     co_return fail(errc::unavailable, "starting", "the server is starting", "Try again soon.");
@@ -197,6 +209,11 @@ task<reservation> purse_keeper::reserve(spender who, reserve_request wanted) {
     if (room >= wanted.least_micro) held = ledger_.reserve(purses_of(*l), std::min(room, wanted.most_micro));
   }
   if (!held) co_return held.error();
+  if (auto allowed = co_await permit(l, wanted.about, held->amount); !allowed) {
+    ledger_.settle(held->id, 0);
+    settled_->cancel();
+    co_return allowed.error();
+  }
   reservation made{held->id, who, held->amount};
   const std::string record_id = random_id("res-", 16);
   std::vector<write> writes;
@@ -223,7 +240,7 @@ void purse_keeper::settle(const reservation& r, std::int64_t cost, json fact, st
   auto l = *found;
   l->rec.llm_micro += cost;
   l->last_used = std::chrono::steady_clock::now();
-  fact["cost_micro"] = cost;
+  fact["cost_micros"] = cost;
   auto storing = [](purse_keeper* self, std::shared_ptr<live> box, std::uint64_t id, json what,
                     std::chrono::microseconds time) -> asio::awaitable<void> {
     (void)co_await self->store_settlement(box, id, std::move(what), time);

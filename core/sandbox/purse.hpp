@@ -18,6 +18,7 @@ class purse_keeper : public spending {
     journal::journal* journal = nullptr;
     storage* records = nullptr;
     std::int64_t account_cap_micro = 0, session_cap_micro = 0;  // 0 = none
+    std::function<task<void>(event question)> permit;  // the policies' answer to an "llm_request"; may be empty
     std::function<void(log_level, std::string)> log;
   };
   // Reads or makes the key that tokens are made with (mode 0600). Blocks; before anything else.
@@ -41,6 +42,7 @@ class purse_keeper : public spending {
  private:
   std::vector<meter::purse> purses_of(const live& l) const;
   task<void> settle_leftovers();
+  task<void> permit(std::shared_ptr<live> l, json about, std::int64_t amount);
   task<void> store_settlement(std::shared_ptr<live> l, std::uint64_t id, json fact, std::chrono::microseconds took);
 
   parts parts_;

@@ -87,7 +87,8 @@ json to_stored(const record& r) {
          {"running_since_us", r.running_since_us},
          {"budget_alert", r.budget_alert},
          {"llm_micro", r.llm_micro},
-         {"secrets", r.secrets}};
+         {"secrets", r.secrets},
+         {"port_passwords", r.port_passwords}};
   j["repo"] = {
       {"url", r.repo.url}, {"branch", r.repo.branch}, {"commit", r.repo.commit}, {"subdirectory", r.repo.subdirectory}};
   if (r.failure)
@@ -134,6 +135,7 @@ record from_stored(const json& j) {
   r.running_total_us = number("running_total_us");
   r.running_since_us = number("running_since_us");
   r.llm_micro = number("llm_micro");
+  r.port_passwords = map("port_passwords");
   r.budget_alert = static_cast<int>(number("budget_alert"));
   if (const auto it = j.find("repo"); it != j.end())
     r.repo = {it->value("url", ""), it->value("branch", ""), it->value("commit", ""), it->value("subdirectory", "")};

@@ -43,6 +43,7 @@ struct record {
   // Billing: whole time in state running before `running_since_us`, which is 0 while it does not run.
   std::int64_t running_total_us = 0, running_since_us = 0;
   std::int64_t llm_micro = 0;  // spent on models
+  std::map<std::string, std::string> port_passwords;  // port → salt$hash
   int budget_alert = 0;  // highest percentage alerted: 0, 80, 95, 100
 
   std::int64_t running_us(std::int64_t now_us) const noexcept;

@@ -152,6 +152,8 @@ task<void> gateway::set_aside(call_ptr c) {
                 {"model", f.model},
                 {"api", to_string(c->where.what)},
                 {"stream", f.stream},
+                {"input_tokens", static_cast<std::int64_t>(c->request_bytes / 4)},
+                {"max_output_tokens", output},
                 {"price_known", c->worth.known}};
   const auto most = want.most_micro;
   auto held = co_await money_.reserve(c->who, std::move(want));
@@ -175,9 +177,9 @@ void gateway::note_refusal(const model_call& c, const error& e) {
   fact.data = {{"api", to_string(c.where.what)},
                {"provider", c.chosen->name},
                {"model", c.facts.model},
-               {"status", "refused"},
+               {"outcome", "refused"},
                {"cost", 0.0},
-               {"cost_micro", 0},
+               {"cost_micros", 0},
                {"tokens", to_json(token_counts{})},
                {"reason", e.reason},
                {"message", e.message}};

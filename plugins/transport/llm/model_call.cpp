@@ -19,16 +19,18 @@ json model_call::fact(std::int64_t cost, const token_counts& tokens) const {
          {"tokens", to_json(tokens)},
          {"cost", static_cast<double>(cost) / 1e6},
          {"latency_ms", milliseconds_between(began, steady::now())},
-         {"status", failed        ? "error"
-                    : cut.empty() ? "ok"
-                                  : "cut"},
-         {"http_status", status},
+         {"outcome", failed        ? "error"
+                     : cut.empty() ? "ok"
+                                   : "cut"},
+         {"status", status},
          {"stream", facts.stream},
          {"attempts", attempts},
          {"reserved_micro", held->amount_micro},
          {"price_rule", worth.rule},
          {"price_known", worth.known},
          {"estimated", !failed && !(counter && counter->exact())}};
+  j["input_tokens"] = tokens.prompt();
+  j["output_tokens"] = tokens.output;
   if (!worth.what.since.empty()) j["price_since"] = worth.what.since;
   j["time_to_first_token_ms"] = first_byte ? json(milliseconds_between(began, *first_byte)) : json(nullptr);
   if (counter && !counter->model().empty() && counter->model() != facts.model) j["answered_by"] = counter->model();

@@ -86,7 +86,7 @@ TEST(Ledger, SixtyFourSpendersInParallelNeverPassTheCap) {
 
 TEST(UsageBook, SumsCallsByDaySandboxSessionAndModel) {
   usage_book book;
-  const json fact{{"provider", "p"}, {"model", "m"}, {"cost_micro", 5}, {"tokens", {{"input", 3}, {"output", 2}}}};
+  const json fact{{"provider", "p"}, {"model", "m"}, {"cost_micros", 5}, {"tokens", {{"input", 3}, {"output", 2}}}};
   const auto id = book.add(1'700'000'000'000'000, "cage-a", "sess-a", fact);
   EXPECT_EQ(book.add(1'700'000'001'000'000, "cage-a", "sess-a", fact), id);
   EXPECT_NE(book.add(1'700'100'000'000'000, "cage-a", "sess-a", fact), id);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/asio/generic/stream_protocol.hpp>
+#include <caged/byte_stream.hpp>
 #include <caged/streams.hpp>
 #include <caged/task.hpp>
 #include <chrono>
@@ -71,6 +72,9 @@ class exchange {
 
   // Completes when the client has gone away (for handlers that wait for something else meanwhile).
   virtual asio::awaitable<void> wait_closed() = 0;
+
+  // Answers 101 with these fields and hands the connection over as bytes, for a protocol that the handler passes on.
+  virtual task<std::shared_ptr<byte_stream>> upgrade(headers fields) = 0;
 };
 
 // Runs on the connection's strand. The exchange outlives the coroutine.

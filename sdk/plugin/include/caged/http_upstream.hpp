@@ -1,6 +1,8 @@
 // An HTTP/1.1 client for coroutines: what a transport passes requests on with. TCP, TLS, or any byte stream.
 #pragma once
 
+#include <boost/asio/ip/tcp.hpp>
+#include <caged/byte_stream.hpp>
 #include <caged/http_client.hpp>
 #include <caged/task.hpp>
 #include <chrono>
@@ -8,16 +10,6 @@
 #include <string>
 
 namespace caged::http {
-
-// Both directions of a connection. One reader and one writer at a time; close() by anyone on the same executor.
-class byte_stream {
- public:
-  virtual ~byte_stream() = default;
-  // What comes next, "" at the end. deadline_exceeded when nothing came for `longest`; the stream is of no use then.
-  virtual task<std::string> read(std::chrono::milliseconds longest) = 0;
-  virtual task<void> write(std::string bytes, std::chrono::milliseconds longest) = 0;
-  virtual void close() noexcept = 0;
-};
 
 struct upstream_options {
   std::string base_url;  // "https://host[:port][/prefix]" or http://
@@ -31,6 +23,8 @@ struct upstream_request {
   std::string target;  // path and query, as it goes onto the wire, after the prefix
   headers fields;      // without Host, Content-Length, Transfer-Encoding and Connection
   std::string body;
+  std::shared_ptr<byte_source> body_source;  // pulled instead of `body`; chunked unless body_size is set
+  std::optional<std::uint64_t> body_size;
   std::string host;    // "" = the origin's
   std::chrono::milliseconds first_byte{600'000};  // until the head of the answer
   std::chrono::milliseconds silence{120'000};     // between two pieces
@@ -60,6 +54,9 @@ class upstream : public std::enable_shared_from_this<upstream> {
   // "not_http") and deadline_exceeded; a request that may have reached the origin is never sent twice.
   virtual task<std::shared_ptr<upstream_answer>> send(upstream_request r) = 0;
 };
+
+// A connected socket as a stream.
+std::shared_ptr<byte_stream> stream_of(asio::ip::tcp::socket socket);
 
 // The same over a stream that exists; no reuse.
 task<std::shared_ptr<upstream_answer>> send_over(std::shared_ptr<byte_stream> stream, upstream_request r);

@@ -49,8 +49,9 @@ class spending {
   // Durable when it returns. Errors: limit_exceeded ("budget_exhausted", "budget_busy"), permission_denied (policy).
   virtual task<reservation> reserve(spender who, reserve_request wanted) = 0;
 
-  // Ends the reservation with what the call cost and records `fact` as an event "llm_call" with `cost_micro` in it. The
-  // balance is right when this returns; event and record are stored together soon after. A second call does nothing.
+  // Ends the reservation with what the call cost and records `fact` as an event "llm_call" with `cost_micros` in it.
+  // The balance is right when this returns; event and record are stored together soon after. A second call does
+  // nothing.
   virtual void settle(const reservation& r, std::int64_t cost_micro, json fact, std::chrono::microseconds took) = 0;
 };
 

@@ -309,6 +309,47 @@ task<std::shared_ptr<websocket>> http_exchange::accept_here(std::string subproto
   co_return std::shared_ptr<websocket>(socket_);
 }
 
+namespace {
+
+// A connection that speaks another protocol from now on.
+class taken_over final : public byte_stream {
+ public:
+  explicit taken_over(std::shared_ptr<connection> c) : owner_(std::move(c)) {}
+  ~taken_over() override { owner_->shut(); }
+  task<std::string> read(std::chrono::milliseconds longest) override {
+    std::string piece = std::exchange(owner_->input(), {});
+    if (!piece.empty()) co_return piece;
+    const auto end = co_await owner_->read_some(piece, 64 * 1024, clock::now() + longest);
+    if (end == io_end::timeout)
+      co_return fail(errc::deadline_exceeded, "client_silent", "the client said nothing for too long");
+    co_return piece;
+  }
+  task<void> write(std::string bytes, std::chrono::milliseconds) override {
+    const bool sent = co_await owner_->send(bytes, {});
+    if (!sent) co_return fail(errc::cancelled, "client_gone", "the client is gone");
+    co_return result<void>{};
+  }
+  void close() noexcept override { owner_->shut(); }
+
+ private:
+  std::shared_ptr<connection> owner_;
+};
+
+}  // namespace
+
+task<std::shared_ptr<byte_stream>> http_exchange::upgrade(headers fields) {
+  if (over_ || owner_->gone()) co_return over();
+  if (answer_ != answer::none) co_return misuse("upgrade() after the request was answered");
+  answer_ = answer::upgraded;
+  keep_ = false;
+  std::string head = "HTTP/1.1 101 Switching Protocols\r\n";
+  for (const auto& [name, value] : fields) head += name + ": " + value + "\r\n";
+  head += "\r\n";
+  const bool sent = co_await owner_->send(head, {});
+  if (!sent) co_return over();
+  co_return std::make_shared<taken_over>(owner_);
+}
+
 asio::awaitable<void> http_exchange::wait_closed() {
   if (over_) co_return;
   auto work = owner_->wait_gone(shared_from_this());

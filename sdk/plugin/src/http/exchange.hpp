@@ -22,6 +22,7 @@ class http_exchange : public exchange, public std::enable_shared_from_this<http_
   bool wants_websocket() const noexcept override { return head_.websocket; }
   task<std::shared_ptr<websocket>> accept_websocket(std::string subprotocol, std::size_t max_message) override;
   asio::awaitable<void> wait_closed() override;
+  task<std::shared_ptr<byte_stream>> upgrade(headers fields) override;
 
   // For the connection: completes the answer after the handler has returned or thrown; whether the connection may be
   // kept. Afterwards every call of the handler's copies fails with `cancelled`.

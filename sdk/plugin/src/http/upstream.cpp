@@ -9,7 +9,7 @@
 #include <list>
 
 #include "answer_parser.hpp"
-#include "client_channel.hpp"
+#include "client_parts.hpp"
 
 namespace caged::http {
 namespace {
@@ -72,7 +72,11 @@ std::string request_text(const upstream_request& r, const std::string& prefix, c
   std::string text =
       r.method + " " + prefix + r.target + " HTTP/1.1\r\nHost: " + (r.host.empty() ? authority : r.host) + "\r\n";
   for (const auto& [name, value] : r.fields) text += name + ": " + value + "\r\n";
-  if (!r.body.empty() || r.method == "POST" || r.method == "PUT" || r.method == "PATCH")
+  if (r.body_source && !r.body_size)
+    text += "Transfer-Encoding: chunked\r\n";
+  else if (r.body_source)
+    text += "Content-Length: " + std::to_string(*r.body_size) + "\r\n";
+  else if (!r.body.empty() || r.method == "POST" || r.method == "PUT" || r.method == "PATCH")
     text += "Content-Length: " + std::to_string(r.body.size()) + "\r\n";
   if (r.upgrade) text += "Connection: Upgrade\r\n";
   return text + "\r\n" + r.body;
@@ -171,11 +175,26 @@ class answer_impl final : public upstream_answer {
   answer_parser parser_;
 };
 
-task<std::shared_ptr<upstream_answer>> exchange_over(link l, std::string text, std::string method, milliseconds first,
-                                                     milliseconds silence, give_back back) {
-  if (auto sent = co_await l.stream->write(std::move(text), silence); !sent) co_return sent.error();
-  auto answer = std::make_shared<answer_impl>(std::move(l), silence, std::move(back));
-  if (auto head = co_await answer->read_head(std::move(method), first); !head) co_return head.error();
+task<void> send_body(std::shared_ptr<byte_stream> to, std::shared_ptr<byte_source> from, bool chunked,
+                     milliseconds silence) {
+  while (true) {
+    auto piece = co_await from->read();
+    if (!piece) co_return piece.error();
+    const bool end = piece->empty();
+    std::string framed = std::move(*piece);
+    if (chunked) framed = end ? "0\r\n\r\n" : to_hex(framed.size()) + "\r\n" + framed + "\r\n";
+    if (!framed.empty())
+      if (auto sent = co_await to->write(std::move(framed), silence); !sent) co_return sent.error();
+    if (end) co_return result<void>{};
+  }
+}
+
+task<std::shared_ptr<upstream_answer>> exchange_over(link l, std::string text, upstream_request r, give_back back) {
+  if (auto sent = co_await l.stream->write(std::move(text), r.silence); !sent) co_return sent.error();
+  if (r.body_source)
+    if (auto sent = co_await send_body(l.stream, r.body_source, !r.body_size, r.silence); !sent) co_return sent.error();
+  auto answer = std::make_shared<answer_impl>(std::move(l), r.silence, std::move(back));
+  if (auto head = co_await answer->read_head(r.method, r.first_byte); !head) co_return head.error();
   co_return std::shared_ptr<upstream_answer>(std::move(answer));
 }
 
@@ -212,7 +231,7 @@ class pool final : public upstream {
       if (!fresh) co_return fresh.error();
       l.stream = std::move(*fresh);
     }
-    co_return co_await exchange_over(std::move(l), text, r.method, r.first_byte, r.silence, back);
+    co_return co_await exchange_over(std::move(l), text, std::move(r), back);
   }
 
  private:
@@ -296,12 +315,16 @@ result<std::shared_ptr<upstream>> upstream::make(asio::any_io_executor executor,
   return std::shared_ptr<upstream>(std::move(made));
 }
 
+std::shared_ptr<byte_stream> stream_of(asio::ip::tcp::socket socket) {
+  return std::make_shared<socket_stream<tcp_stream>>(std::move(socket));
+}
+
 task<std::shared_ptr<upstream_answer>> send_over(std::shared_ptr<byte_stream> stream, upstream_request r) {
   if (auto fine = check(r); !fine) co_return fine.error();
   link l;
   l.stream = std::move(stream);
   const std::string text = request_text(r, "", r.host);
-  co_return co_await exchange_over(std::move(l), text, r.method, r.first_byte, r.silence, give_back{});
+  co_return co_await exchange_over(std::move(l), text, std::move(r), give_back{});
 }
 
 }  // namespace caged::http
