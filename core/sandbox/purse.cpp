@@ -222,18 +222,38 @@ task<reservation> purse_keeper::reserve(spender who, reserve_request wanted) {
                         {"amount_micro", made.amount_micro},
                         {"about", std::move(wanted.about)},
                         {"time_us", base::now_us()}}));
+  // What settles it goes the same way, behind it.
+  stored_as_[held->id] = record_id;
+  auto store = std::make_shared<storing>(co_await asio::this_coro::executor);
+  storing_[held->id] = store;
+  parts_.sandboxes->run("reservation of " + who.sandbox_id, store_reservation(store, std::move(writes)));
+  co_return made;
+}
+
+asio::awaitable<void> purse_keeper::store_reservation(std::shared_ptr<storing> s, std::vector<write> writes) {
   std::vector<event> none;
   auto stored = co_await parts_.journal->append(std::move(none), std::move(writes));
-  if (!stored) {
-    ledger_.settle(held->id, 0);
-    co_return stored.error();
+  s->outcome = stored ? result<void>{} : result<void>(stored.error());
+  s->done.cancel();
+}
+
+task<void> purse_keeper::durable(reservation r) {
+  const auto found = storing_.find(r.id);
+  if (found == storing_.end()) co_return result<void>{};
+  const auto s = found->second;
+  storing_.erase(found);
+  while (!s->outcome) {
+    co_await s->done.async_wait(use_tuple);
+    const auto state = co_await asio::this_coro::cancellation_state;
+    if (state.cancelled() != asio::cancellation_type::none)
+      co_return fail(errc::cancelled, "cancelled", "the call was cancelled");
   }
-  stored_as_[held->id] = record_id;
-  co_return made;
+  co_return *s->outcome;
 }
 
 void purse_keeper::settle(const reservation& r, std::int64_t cost, json fact, std::chrono::microseconds took) {
   if (!ledger_.settle(r.id, cost)) return;
+  storing_.erase(r.id);
   settled_->cancel();
   auto found = parts_.sandboxes->find(r.who.sandbox_id);
   if (!found) return;

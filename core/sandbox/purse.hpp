@@ -37,9 +37,17 @@ class purse_keeper : public spending {
   result<spender> resolve(std::string_view token) override;
   void offer_environment(std::vector<std::map<std::string, std::string>> groups) override;
   task<reservation> reserve(spender who, reserve_request wanted) override;
+  task<void> durable(reservation r) override;
   void settle(const reservation& r, std::int64_t cost_micro, json fact, std::chrono::microseconds took) override;
 
  private:
+  // A reservation on its way to the disk.
+  struct storing {
+    explicit storing(asio::any_io_executor on) : done(on, asio::steady_timer::time_point::max()) {}
+    asio::steady_timer done;  // cancelled when `outcome` is there: a condition variable
+    std::optional<result<void>> outcome;
+  };
+  asio::awaitable<void> store_reservation(std::shared_ptr<storing> s, std::vector<write> writes);
   std::vector<meter::purse> purses_of(const live& l) const;
   task<void> settle_leftovers();
   task<void> permit(std::shared_ptr<live> l, json about, std::int64_t amount);
@@ -50,6 +58,7 @@ class purse_keeper : public spending {
   std::vector<std::map<std::string, std::string>> offered_;
   meter::ledger ledger_;
   meter::usage_book book_;
+  std::map<std::uint64_t, std::shared_ptr<storing>> storing_;
   std::map<std::uint64_t, std::string> stored_as_;  // reservation → id of its record
   std::shared_ptr<asio::steady_timer> settled_;     // cancelled at each settlement: a condition variable
 };

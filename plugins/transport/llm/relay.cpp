@@ -169,6 +169,11 @@ task<void> gateway::attempt(call_ptr c, std::shared_ptr<provider> p, bool last) 
 }
 
 task<void> gateway::pass_on(call_ptr c) {
+  if (c->held) {
+    // Stored while the provider was thinking.
+    auto stored = co_await money_.durable(*c->held);
+    if (!stored) co_return stored.error();
+  }
   const auto& head = c->answer->head();
   c->status = head.status;
   const bool events = head.field("content-type").starts_with("text/event-stream");

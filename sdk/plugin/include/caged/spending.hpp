@@ -46,8 +46,11 @@ class spending {
   // of which the sandbox's own environment sets any variable is left out whole. Call it in open().
   virtual void offer_environment(std::vector<std::map<std::string, std::string>> groups) = 0;
 
-  // Durable when it returns. Errors: limit_exceeded ("budget_exhausted", "budget_busy"), permission_denied (policy).
+  // Set aside when it returns, and on its way to the disk: await durable() before anything of an answer is passed on.
+  // Errors: limit_exceeded ("budget_exhausted", "budget_busy"), permission_denied (policy).
   virtual task<reservation> reserve(spender who, reserve_request wanted) = 0;
+  // Completes when the reservation survives the death of the host; fails when it could not be stored. Once.
+  virtual task<void> durable(reservation r) = 0;
 
   // Ends the reservation with what the call cost and records `fact` as an event "llm_call" with `cost_micros` in it.
   // The balance is right when this returns; event and record are stored together soon after. A second call does
