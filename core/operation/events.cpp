@@ -3,6 +3,7 @@
 #include "core/journal/canonical.hpp"
 #include "core/operation/families.hpp"
 #include "core/operation/schema.hpp"
+#include "core/sandbox/purse.hpp"
 
 namespace caged::operation {
 namespace {
@@ -102,6 +103,20 @@ task<reply> log_stream(services* s, call c) {
   co_return r;
 }
 
+// Tokens of a session's model calls, and the model that cost most.
+void add_model_use(const sandbox::purse_keeper& purses, json& session) {
+  std::int64_t in = 0, out = 0, most = -1;
+  for (const auto& [id, row] : purses.usage().rows()) {
+    if (row.session_id != session["id"].get_ref<const std::string&>()) continue;
+    in += row.input + row.cache_read + row.cache_write;
+    out += row.output;
+    if (row.cost_micro > most) session["model"] = row.model;
+    most = std::max(most, row.cost_micro);
+  }
+  session["tokens_in"] = in;
+  session["tokens_out"] = out;
+}
+
 // Sessions are made of the sandboxes that hold them: one each, until agents open sessions of their own.
 task<json> session_of(services* s, std::shared_ptr<sandbox::live> l) {
   const auto& r = l->rec;
@@ -131,6 +146,7 @@ task<json> session_of(services* s, std::shared_ptr<sandbox::live> l) {
             {"event_count", *count},
             {"duration_ms", ((over && r.stopped_us ? r.stopped_us : now) - r.created_us) / 1000},
             {"started_at", base::format_time(r.created_us)}};
+  add_model_use(*s->purses, body);
   body["ended_at"] = over && r.stopped_us ? json(base::format_time(r.stopped_us)) : json(nullptr);
   co_return body;
 }

@@ -72,6 +72,9 @@ class Gateway(unittest.TestCase):
         usage = self.bench.api("GET", "/v1/billing/usage?sandbox_id=" + box)
         self.assertEqual(usage["calls"], 5)
         self.assertAlmostEqual(usage["llm_cost"], shown["llm_cost"], places=6)
+        session = self.bench.api("GET", f"/v1/sandboxes/{box}/sessions")[0]
+        self.assertEqual((session["tokens_in"], session["tokens_out"]), (35 + 30 + 30 + 40 + 20, 8 + 8 + 8 + 8 + 12))
+        self.assertAlmostEqual(session["llm_cost"], shown["llm_cost"], places=6)
         self.assertIn("openai/gpt-4o", [m["model"] for m in usage["models"]])
         out = self.caged("cost", box)
         self.assertIn("openai/gpt-4o", out.stdout)
