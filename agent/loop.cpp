@@ -62,7 +62,8 @@ void loop::remove(int descriptor) {
 
 loop::timer_id loop::after(steady::duration delay, std::function<void()> action) {
   const timer_id id = ++last_timer_;
-  timers_.emplace(steady::now() + delay, std::make_pair(id, std::move(action)));
+  const auto added = timers_.emplace(steady::now() + delay, std::make_pair(id, std::move(action)));
+  if (earlier_timer_ && added == timers_.begin()) earlier_timer_();
   return id;
 }
 
@@ -149,9 +150,9 @@ int loop::wait_time() const {
   return static_cast<int>(std::clamp<std::int64_t>(left, 0, 3'600'000));
 }
 
-void loop::turn() {
+int loop::turn(int wait_milliseconds) {
   epoll_event events[32];
-  const int count = ::epoll_wait(epoll_.get(), events, 32, wait_time());
+  const int count = ::epoll_wait(epoll_.get(), events, 32, wait_milliseconds);
   for (int i = 0; i < count && !stopped_; ++i) {
     const int descriptor = static_cast<int>(events[i].data.u64 & 0xffffffff);
     const auto it = watched_.find(descriptor);
@@ -160,10 +161,20 @@ void loop::turn() {
     keep->handler(events[i].events);
   }
   run_timers();
+  return count;
 }
 
 void loop::run() {
-  while (!stopped_) turn();
+  while (!stopped_) turn(wait_time());
+}
+
+void loop::step() {
+  while (!stopped_ && turn(0) > 0) {
+  }
+}
+
+steady::time_point loop::next_timer() const {
+  return timers_.empty() ? steady::time_point::max() : timers_.begin()->first;
 }
 
 }  // namespace caged::agent

@@ -42,6 +42,13 @@ class loop {
   void run();
   void stop() noexcept { stopped_ = true; }
 
+  // For a program whose own loop drives this one: it calls step(), which does not wait, whenever descriptor() is
+  // readable and when next_timer() has come; `changed` is called when that comes earlier than it was told before.
+  int descriptor() const noexcept { return epoll_.get(); }
+  void step();
+  steady::time_point next_timer() const;
+  void on_earlier_timer(std::function<void()> changed) { earlier_timer_ = std::move(changed); }
+
  private:
   struct watched {
     ready_handler handler;
@@ -50,7 +57,7 @@ class loop {
   struct job {
     std::function<void()> work, done;
   };
-  void turn();
+  int turn(int wait_milliseconds);
   void run_timers();
   void run_posted();
   void start_job(job next);
@@ -66,6 +73,7 @@ class loop {
   int running_jobs_ = 0;
   std::mutex posted_mutex_;
   std::vector<std::function<void()>> posted_;
+  std::function<void()> earlier_timer_;
   bool stopped_ = false;
 };
 

@@ -90,6 +90,10 @@ class House:
         """The wing or library an include belongs to; "std" for the standard library and the system."""
         if text.startswith("caged/wire/"):
             return "sdk/wire"
+        if text.startswith("caged/mcp_front/"):
+            return "sdk/mcp_front"
+        if text.startswith("caged/mcp/"):
+            return "sdk/mcp"
         if text.startswith("caged/testing/"):
             return "sdk/testing"
         if text == "caged_plugin.h":
@@ -176,6 +180,9 @@ def wing_of_file(path):
     if parts[0] == "sdk" and len(parts) > 1:
         wing = "/".join(parts[:2])
         return wing if wing in rules.WINGS else None
+    # The one part of the agent's wing that opens sockets for HTTP.
+    if path.startswith("agent/mcp/listen/"):
+        return "agent/mcp/listen"
     return parts[0] if parts[0] in rules.WINGS else None
 
 

@@ -18,11 +18,14 @@ CLI_FORBIDDEN = re.compile(r"caged/(vmm|storage|host|plugin|define_plugin|operat
 WINGS = {
     "sdk/abi": set(),
     "sdk/wire": {"sdk/wire", "nlohmann"},
+    "sdk/mcp": {"sdk/mcp", "nlohmann"},
+    "sdk/mcp_front": {"sdk/mcp_front", "sdk/mcp", "sdk/plugin", "boost", "nlohmann", "openssl"},
     "sdk/plugin": {"sdk/plugin", "sdk/abi", "boost", "nlohmann", "openssl", "re2"},
     "sdk/testing": {"sdk/testing", "sdk/plugin", "sdk/abi", "boost", "nlohmann", "gtest", "core/plugin"},
     "sdk/template": {"sdk/plugin", "sdk/abi", "boost", "nlohmann"},
-    "agent": {"agent", "sdk/wire", "nlohmann", "re2"},
-    "plugins": {"sdk/plugin", "sdk/abi", "boost", "nlohmann", "openssl"},
+    "agent": {"agent", "sdk/wire", "sdk/mcp", "nlohmann", "re2"},
+    "agent/mcp/listen": {"agent", "sdk/wire", "sdk/mcp", "sdk/mcp_front", "sdk/plugin", "boost", "nlohmann"},
+    "plugins": {"sdk/plugin", "sdk/mcp", "sdk/mcp_front", "sdk/abi", "boost", "nlohmann", "openssl"},
     "examples": {"sdk/plugin", "sdk/abi", "boost", "nlohmann"},
     "core": {"core", "sdk/plugin", "sdk/abi", "sdk/wire", "boost", "nlohmann", "openssl"},
 }

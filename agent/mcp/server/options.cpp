@@ -26,7 +26,17 @@ std::vector<std::string> split(const std::string& text) {
 
 // What was expected where the value does not fit, nullptr where it does, "" for an unknown name.
 const char* set(server_options& o, std::string_view name, const std::string& value) {
-  if (name == "mode") return value == "stdio" ? nullptr : "stdio";
+  if (name == "mode") {
+    o.mode = value == "stdio"  ? serve_mode::stdio
+             : value == "ws"   ? serve_mode::ws
+             : value == "http" ? serve_mode::http
+                               : serve_mode::unset;
+    return o.mode == serve_mode::unset ? "stdio, ws or http" : nullptr;
+  }
+  if (name == "listen") return o.listen = value, value.empty() ? "an address" : nullptr;
+  if (name == "token") return o.token = value, value.size() < 8 ? "at least 8 characters" : nullptr;
+  if (name == "allowed-origins") return o.allowed_origins = split(value), nullptr;
+  if (name == "allowed-hosts") return o.allowed_hosts = split(value), nullptr;
   if (name == "workspace") return o.workspace = value, value.empty() ? "a folder" : nullptr;
   if (name == "read-only") {
     bool on = false;
@@ -49,8 +59,24 @@ const char* set(server_options& o, std::string_view name, const std::string& val
   if (name == "log-level")
     return (o.level = agent::log_level_of(value)) != agent::log_level::unset ? nullptr : "debug, info, warn or error";
   if (name == "port") {
-    o.warnings.push_back("--port has no meaning in mode stdio and is ignored");
+    const bool digits =
+        !value.empty() && value.size() <= 5 && value.find_first_not_of("0123456789") == std::string::npos;
+    const int port = digits ? std::atoi(value.c_str()) : 65536;
+    if (port > 65535) return "a number up to 65535; 0 takes a free port";
+    o.port = static_cast<std::uint16_t>(port);
+    o.port_given = true;
     return nullptr;
+  }
+  if (name == "isolate") {
+    bool on = false;
+    if (!read_switch(value, on)) return "true or false";
+    o.walls = on ? isolation::jail : isolation::none;
+    return nullptr;
+  }
+  if (name == "network") {
+    o.network = value == "none" ? network_mode::none : value == "full" ? network_mode::full : network_mode::unset;
+    if (value == "allowlist") return "none or full; an allow-list needs the platform: caged mcp SANDBOX";
+    return o.network == network_mode::unset ? "none or full" : nullptr;
   }
   if (name == "api-url" || name == "api-key") {
     o.warnings.push_back("--" + std::string(name) + " is ignored: this server has no tools that talk to the platform");
@@ -60,14 +86,29 @@ const char* set(server_options& o, std::string_view name, const std::string& val
 }
 
 void read_variables(server_options& o) {
-  for (const char* name :
-       {"mode", "workspace", "read-only", "allowed-commands", "log-level", "tool-names", "pass-env"}) {
+  for (const char* name : {"mode", "workspace", "read-only", "allowed-commands", "log-level", "tool-names", "pass-env",
+                           "listen", "port", "token", "allowed-origins", "allowed-hosts", "isolate", "network"}) {
     std::string variable = "CAGED_MCP_";
     for (const char* c = name; *c != '\0'; ++c) variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
     const char* value = std::getenv(variable.c_str());
     if (value == nullptr || *value == '\0') continue;
     if (const char* expected = set(o, name, value)) o.error = variable + " is \"" + value + "\"; expected " + expected;
   }
+}
+
+bool is_loopback(const std::string& address) {
+  return address == "localhost" || address == "::1" || address == "[::1]" || address.rfind("127.", 0) == 0;
+}
+
+// What fits alone and not together.
+void check_together(server_options& o) {
+  if (!o.error.empty()) return;
+  if (o.mode == serve_mode::stdio && o.port_given)
+    o.warnings.push_back("--port has no meaning in mode stdio and is ignored");
+  if (o.mode != serve_mode::stdio && o.token.empty() && !is_loopback(o.listen))
+    o.error = "--listen " + o.listen +
+              " lets other machines in, so it needs a token: set CAGED_MCP_TOKEN (a flag is visible to other users)";
+  if (o.network != network_mode::full && o.walls != isolation::jail) o.error = "--network needs --isolate";
 }
 
 }  // namespace
@@ -89,7 +130,7 @@ server_options read_server_options(int argc, char** argv) {
       (name == "version" ? o.version : o.help) = true;
       continue;
     }
-    const bool alone = name == "read-only" && !has_value;
+    const bool alone = (name == "read-only" || name == "isolate") && !has_value;
     if (!has_value && !alone && i + 1 >= argc) {
       o.error = "--" + name + " needs a value";
       break;
@@ -99,13 +140,27 @@ server_options read_server_options(int argc, char** argv) {
       o.error =
           *expected == '\0' ? "unknown flag --" + name : "--" + name + " is \"" + value + "\"; expected " + expected;
   }
+  check_together(o);
   return o;
 }
 
 const char* server_usage() noexcept {
   return "usage: caged-mcp-server [flags]\n"
-         "Serves the Model Context Protocol on stdin and stdout: files, commands and git of one folder.\n"
-         "  --mode stdio               transport [CAGED_MCP_MODE, stdio]\n"
+         "Serves the Model Context Protocol: files, commands and git of one folder.\n"
+         "  --mode stdio|ws|http       transport: stdin and stdout, WebSocket, Streamable HTTP [CAGED_MCP_MODE, "
+         "stdio]\n"
+         "  --listen ADDRESS           where ws and http listen; other than loopback demands a token\n"
+         "                             [CAGED_MCP_LISTEN, 127.0.0.1]\n"
+         "  --port N                   0 takes a free one and logs it [CAGED_MCP_PORT, 9090]\n"
+         "  --token TOKEN              clients must send it as a bearer token; rather use the variable "
+         "[CAGED_MCP_TOKEN]\n"
+         "  --allowed-origins A,B      browser origins that may talk to it, besides its own "
+         "[CAGED_MCP_ALLOWED_ORIGINS]\n"
+         "  --allowed-hosts A,B        further names it is called by [CAGED_MCP_ALLOWED_HOSTS]\n"
+         "  --isolate                  a jail around everything: only the workspace can be written, little else be "
+         "seen\n"
+         "                             [CAGED_MCP_ISOLATE, false]\n"
+         "  --network none|full        what the jail lets out [CAGED_MCP_NETWORK, full]\n"
          "  --workspace DIR            the folder; no path leads out of it [CAGED_MCP_WORKSPACE, .]\n"
          "  --read-only                only file_read, file_list, file_search, git_status, git_diff, git_log\n"
          "                             [CAGED_MCP_READ_ONLY, false]\n"

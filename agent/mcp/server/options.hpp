@@ -18,7 +18,20 @@ enum class tool_names : std::uint8_t {
   published,   // filesystem_read …, as the published binary calls them
 };
 
+enum class isolation : std::uint8_t { unset = 0, none, jail };
+enum class network_mode : std::uint8_t { unset = 0, full, none };
+enum class serve_mode : std::uint8_t { unset = 0, stdio, ws, http };
+
 struct server_options {
+  serve_mode mode = serve_mode::stdio;
+  std::string listen = "127.0.0.1";
+  std::uint16_t port = 9090;
+  bool port_given = false;
+  isolation walls = isolation::none;
+  network_mode network = network_mode::full;
+  std::string token;                          // "" = none is asked for; on loopback only
+  std::vector<std::string> allowed_origins;   // of browser pages
+  std::vector<std::string> allowed_hosts;     // further names this server is called by
   std::string workspace = ".";
   access allowed_access = access::read_write;
   std::optional<std::vector<std::string>> allowed_commands;  // nullopt: all

@@ -1,8 +1,8 @@
 // The transport on stdin and stdout: one message per line.
 #pragma once
 
+#include <caged/mcp/dialog.hpp>
 #include "loop.hpp"
-#include "mcp/protocol/dialog.hpp"
 #include "mcp/server/workspace.hpp"
 
 namespace caged::mcp {

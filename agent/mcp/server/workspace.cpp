@@ -80,7 +80,8 @@ workspace::workspace(agent::loop& l, const server_options& o)
     : loop_(l),
       files_(absolute(o.workspace), agent::confinement::workspace),
       policy_(o.allowed_commands),
-      processes_(l, files_, command_environment(o, files_.folder()), agent::reaping::own) {
+      processes_(l, files_, command_environment(o, files_.folder()),
+                 o.walls == isolation::jail ? agent::reaping::everything : agent::reaping::own) {
   for (const tool_row& row : tool_rows()) {
     if (o.allowed_access == access::read_only && row.when != tool_row::availability::always) continue;
     const char* name = o.names == tool_names::published ? row.published : row.documented;

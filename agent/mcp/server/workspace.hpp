@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
+#include <caged/mcp/call.hpp>
 #include "arguments.hpp"
 #include "exec/process_table.hpp"
 #include "fs/tree.hpp"
 #include "loop.hpp"
-#include "mcp/protocol/tool.hpp"
 #include "mcp/server/command_policy.hpp"
 #include "mcp/server/options.hpp"
 

@@ -1,7 +1,7 @@
 // Hostile lines through a whole dialog, and hostile commands through the list of allowed ones.
 #include <cstdlib>
 
-#include "mcp/protocol/dialog.hpp"
+#include <caged/mcp/dialog.hpp>
 #include "mcp/server/command_policy.hpp"
 #include "mcp/server/shell_words.hpp"
 

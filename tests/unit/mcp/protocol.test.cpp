@@ -1,7 +1,7 @@
 // The protocol without I/O: bounds of the JSON reader, the life of a call, what is never sent.
 #include <gtest/gtest.h>
 
-#include "mcp/protocol/dialog.hpp"
+#include <caged/mcp/dialog.hpp>
 
 namespace caged::test {
 namespace {

@@ -45,6 +45,17 @@ bool own_names::origin_allowed(std::string_view origin, std::string_view request
 
 bool path_under(std::string_view path, std::string_view prefix) noexcept {
   if (prefix == "/") return true;
+  // A segment "*" takes any one segment.
+  while (true) {
+    const auto star = prefix.find("/*");
+    if (star == std::string_view::npos) break;
+    if (!path.starts_with(prefix.substr(0, star + 1))) return false;
+    path.remove_prefix(star + 1);
+    const auto end = path.find('/');
+    if (end == 0 || path.empty()) return false;
+    path.remove_prefix(end == std::string_view::npos ? path.size() : end);
+    prefix.remove_prefix(star + 2);
+  }
   return path.starts_with(prefix) && (path.size() == prefix.size() || path[prefix.size()] == '/');
 }
 

@@ -1,4 +1,4 @@
-#include "mcp/protocol/json_text.hpp"
+#include <caged/mcp/json_text.hpp>
 
 #include <vector>
 

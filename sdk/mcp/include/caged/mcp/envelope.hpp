@@ -3,13 +3,14 @@
 
 #include <string>
 
-#include "mcp/protocol/json_text.hpp"
+#include <caged/mcp/json_text.hpp>
 
 namespace caged::mcp {
 
 inline constexpr const char* version_key = "io.modelcontextprotocol/protocolVersion";
 inline constexpr const char* capabilities_key = "io.modelcontextprotocol/clientCapabilities";
 inline constexpr const char* client_key = "io.modelcontextprotocol/clientInfo";
+inline constexpr const char* log_level_key = "io.modelcontextprotocol/logLevel";
 
 struct envelope {
   std::string version;

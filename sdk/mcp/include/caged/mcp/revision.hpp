@@ -43,6 +43,10 @@ constexpr bool has_annotations(revision r) noexcept { return r >= revision::v202
 constexpr bool has_progress_message(revision r) noexcept { return r >= revision::v2025_03_26; }
 constexpr bool has_batches(revision r) noexcept { return r == revision::v2025_03_26; }
 constexpr bool has_titles(revision r) noexcept { return r >= revision::v2025_06_18; }
+constexpr bool has_audio(revision r) noexcept { return r >= revision::v2025_03_26; }
+constexpr bool has_resource_links(revision r) noexcept { return r >= revision::v2025_06_18; }
+constexpr bool has_icons(revision r) noexcept { return r >= revision::v2025_11_25; }
+constexpr bool has_priming_event(revision r) noexcept { return r >= revision::v2025_11_25; }
 constexpr bool has_structured_output(revision r) noexcept { return r >= revision::v2025_06_18; }
 // Arguments that do not fit are a tool's error that the model reads, and no longer a protocol error.
 constexpr bool has_bad_arguments_as_result(revision r) noexcept { return r >= revision::v2025_11_25; }

@@ -1,4 +1,4 @@
-#include "mcp/protocol/envelope.hpp"
+#include <caged/mcp/envelope.hpp>
 
 namespace caged::mcp {
 
