@@ -167,6 +167,7 @@ void declare_commands(CLI::App& root, const command_set& set) {
     add_snapshot_commands(*parent, set);
   }
   add_host_commands(root, set);
+  add_mcp_commands(root, set);
   add_operation_commands(root, set);
   add_completion_command(root, set);
 }

@@ -49,6 +49,7 @@ void add_host_commands(CLI::App& root, const command_set& set);  // keys plugins
 void add_money_commands(CLI::App& root, const command_set& set);  // cost secrets
 void add_local_commands(CLI::App& root, const command_set& set);  // serve version login config
 void add_operation_commands(CLI::App& root, const command_set& set);  // operations
+void add_mcp_commands(CLI::App& root, const command_set& set);  // mcp
 void add_completion_command(CLI::App& root, const command_set& set);
 
 // Builds the whole command line on `root`.
