@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """suite_test.py BUILD_DIR: the official MCP conformance suite against `caged serve` with the fixture plugin."""
 
+import pathlib
 import re
 import subprocess
 import sys
@@ -19,7 +20,7 @@ def run(node, suite, url, arguments):
 
 
 def main():
-    build = sys.argv[1]
+    build = str(pathlib.Path(sys.argv[1]).resolve())
     cache = f"{build}/tests/conformance/npm"
     node = packages.node(cache + "-node")
     suite = packages.install(cache, [SUITE])

@@ -95,10 +95,10 @@ class front {
   static constexpr std::string_view interface_name = "caged.http_front.v1";
   virtual ~front() = default;
 
-  // Longest path prefix wins, on whole segments ("/v1" takes "/v1/x", not "/v1x"); "/" takes everything, a
-  // segment "*" any one segment. `host_suffix`
-  // "" = the server's own names (loopback names, the listen address, configured names); otherwise "*.suffix" hosts.
-  // A request whose Host matches nothing gets 421: that is the guard against DNS rebinding.
+  // Longest path prefix wins, on whole segments ("/v1" takes "/v1/x", not "/v1x"); "/" takes everything, a segment "*"
+  // any one segment. `host_suffix` "" = the server's own names (loopback names, the listen address, configured names);
+  // otherwise that host and "*.suffix". A request whose Host matches nothing gets 421: that is the guard against DNS
+  // rebinding.
   virtual result<void> route(std::string host_suffix, std::string path_prefix, handler h) = 0;
   // Takes out what route() put in.
   virtual void unroute(std::string_view host_suffix, std::string_view path_prefix) = 0;
