@@ -359,13 +359,25 @@ void manager::command_started(std::shared_ptr<live> l, std::string process, json
 
 task<void> manager::command_finished(std::shared_ptr<live> l, std::string process, json exit) {
   const auto open = l->commands.find(process);
-  if (open == l->commands.end()) co_return result<void>{};
+  if (open == l->commands.end()) {
+    // Whoever saw the end first may still be writing it: an answer must not come before its fact is durable.
+    while (l->finishing.contains(process)) {
+      co_await l->changed.async_wait(use_tuple);
+      const auto state = co_await asio::this_coro::cancellation_state;
+      if (state.cancelled() != asio::cancellation_type::none) break;
+    }
+    co_return result<void>{};
+  }
   json fact = std::move(open->second);
   l->commands.erase(open);
   fact["phase"] = "finished";
   fact["exit"] = exit_body(exit);
   const auto took = std::chrono::microseconds(static_cast<std::int64_t>(exit.value("duration_ms", 0.0) * 1000));
-  co_return co_await note(l, "command", std::move(fact), took);
+  l->finishing.insert(process);
+  auto noted = co_await note(l, "command", std::move(fact), took);
+  l->finishing.erase(process);
+  l->changed.cancel();
+  co_return noted;
 }
 
 task<box_usage> manager::usage(std::string id) {

@@ -5,6 +5,7 @@
 #include <caged/vmm.hpp>
 #include <chrono>
 #include <memory>
+#include <set>
 #include <unordered_map>
 
 #include "core/config/host_config.hpp"
@@ -40,6 +41,7 @@ struct live {
   bool watched = false;                   // watch_box runs for it
   std::map<int, std::int64_t> ports;      // listened on inside → when it was first seen, Unix microseconds
   std::map<std::string, json> commands;   // by the agent's handle: started, their end not yet in the journal
+  std::set<std::string> finishing;        // of them, those whose end is being written
 };
 
 // Keeps a sandbox from counting as idle.

@@ -62,8 +62,10 @@ struct part {
   void (*measure)(server&, const settings&, std::vector<comparison>&);
 };
 // The idle server first: it must not have worked yet.
-constexpr part parts[] = {{"server", measure_idle_server}, {"memory", measure_idle_sandbox}, {"create", measure_create},
-                          {"exec", measure_exec},          {"terminal", measure_terminal},   {"files", measure_files}};
+constexpr part parts[] = {{"server", measure_idle_server}, {"memory", measure_idle_sandbox},
+                          {"create", measure_create},      {"exec", measure_exec},
+                          {"terminal", measure_terminal},  {"evidence", measure_evidence},
+                          {"files", measure_files}};
 
 struct arguments {
   settings how;
@@ -75,7 +77,7 @@ struct arguments {
 int usage() {
   std::fprintf(stderr,
                "usage: bench_sandbox [NAME...] [--json FILE] [--rounds N] [--samples N] [--megabytes N] "
-               "[--program PATH]\nNAME: server memory create exec terminal files\n");
+               "[--program PATH]\nNAME: server memory create exec terminal files evidence\n");
   return 2;
 }
 

@@ -15,6 +15,8 @@ struct settings {
 // sandbox.cpp
 void measure_create(server& s, const settings& how, std::vector<comparison>& out);
 void measure_exec(server& s, const settings& how, std::vector<comparison>& out);
+// sandbox_evidence.cpp
+void measure_evidence(server& s, const settings& how, std::vector<comparison>& out);
 // sandbox_streams.cpp
 void measure_terminal(server& s, const settings& how, std::vector<comparison>& out);
 void measure_files(server& s, const settings& how, std::vector<comparison>& out);

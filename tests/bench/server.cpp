@@ -32,6 +32,7 @@ std::string trimmed(std::string text) {
 
 pid_t spawn(const fs::path& program, const fs::path& data) {
   std::vector<std::string> words = {program.string(), "serve", "--data", data.string(), "--listen", "127.0.0.1:0"};
+  if (fs::exists(data / "bench.yaml")) words.insert(words.end(), {"--config", (data / "bench.yaml").string()});
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -49,10 +50,11 @@ pid_t spawn(const fs::path& program, const fs::path& data) {
 
 }  // namespace
 
-server::server(const fs::path& program) {
+server::server(const fs::path& program, const std::string& config) : program_(program) {
   std::string folder = (fs::temp_directory_path() / "caged-bench-XXXXXX").string();
   if (::mkdtemp(folder.data()) == nullptr) throw std::system_error(errno, std::generic_category(), "mkdtemp");
   data_ = folder;
+  if (!config.empty()) std::ofstream(data_ / "bench.yaml") << config;
   try {
     pid_ = spawn(program, data_);
     const auto deadline = std::chrono::steady_clock::now() + 15s;

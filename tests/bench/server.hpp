@@ -12,13 +12,15 @@ namespace caged::bench {
 class server {
  public:
   // Starts `program` and waits until it is healthy; throws with the end of its log when it is not within 15 s.
-  explicit server(const std::filesystem::path& program);
+  // `config`: the text of a configuration file; empty for none.
+  explicit server(const std::filesystem::path& program, const std::string& config = {});
   // SIGTERM, then SIGKILL after 15 s; removes the data folder.
   ~server();
   server(const server&) = delete;
   server& operator=(const server&) = delete;
 
   pid_t pid() const noexcept { return pid_; }
+  const std::filesystem::path& program() const noexcept { return program_; }
   const std::filesystem::path& data() const noexcept { return data_; }
   // A client with the first key.
   http::client connect() const;
@@ -28,7 +30,7 @@ class server {
   [[noreturn]] void give_up(const std::string& why);
   void stop() noexcept;
 
-  std::filesystem::path data_;
+  std::filesystem::path program_, data_;
   pid_t pid_ = -1;
   std::string address_;
 };
