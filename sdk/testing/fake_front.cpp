@@ -94,6 +94,9 @@ class fake_exchange : public http::exchange {
   }
   task<void> finish() override { co_return result<void>{}; }
   bool wants_websocket() const noexcept override { return false; }
+  task<std::shared_ptr<byte_stream>> upgrade(http::headers) override {
+    co_return fail(errc::unsupported, "no_upgrade", "the fake front passes no other protocol on");
+  }
   task<std::shared_ptr<http::websocket>> accept_websocket(std::string, std::size_t) override {
     co_return fail(errc::unsupported, "no_websockets", "this front has no WebSockets", "Test with http::server.");
   }
