@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "handover.hpp"
 #include "options.hpp"
 #include "server.hpp"
 #include "standalone.hpp"
@@ -113,13 +114,19 @@ int run_for_backend(const options& o) {
 
 int run(int argc, char** argv) {
   hold_standard_descriptors();
-  const options o = read_options(argc, argv);
+  options o = read_options(argc, argv);
   if (!o.error.empty()) return complain(o.error + ". --help lists the flags.");
   if (o.help) return std::fputs(usage(), stdout) < 0;
   if (o.version) return std::puts("caged-agent " CAGED_VERSION) < 0;
   set_log_level(o.level);
   guard_self();
   try {
+    if (!o.handover.empty()) {
+      handed_over given = take_handover(o.handover);
+      o.listen_fd = given.listen.release();
+      o.ready_fd = given.ready.release();
+      o.env_fd = given.env.release();
+    }
     return o.listen_fd >= 0 ? run_for_backend(o) : run_standalone(o, block_signals());
   } catch (const std::exception& e) {
     return complain(e.what());

@@ -47,6 +47,7 @@ const char* set(options& o, const std::string& name, const std::string& value) {
   if (name == "listen-fd") return read_number(value, 0, 1 << 20, o.listen_fd) ? nullptr : "a descriptor number";
   if (name == "env-fd") return read_number(value, 0, 1 << 20, o.env_fd) ? nullptr : "a descriptor number";
   if (name == "ready-fd") return read_number(value, 0, 1 << 20, o.ready_fd) ? nullptr : "a descriptor number";
+  if (name == "handover") return o.handover = value, value.empty() ? "a path" : nullptr;
   return "";
 }
 
@@ -145,7 +146,8 @@ const char* usage() noexcept {
          "started by a backend:\n"
          "  --listen-fd N               serve the caged-wire protocol on this listening socket\n"
          "  --env-fd N                  JSON object: the environment of every process it starts\n"
-         "  --ready-fd N                gets one byte when the agent is ready\n";
+         "  --ready-fd N                gets one byte when the agent is ready\n"
+         "  --handover PATH             receive these three as descriptors from the socket at PATH\n";
 }
 
 }  // namespace caged::agent

@@ -19,6 +19,7 @@ struct options {
   int watch_rate_limit = 200;  // events per second
   bool subscribe = false, version = false, help = false;
   int listen_fd = -1, env_fd = -1, ready_fd = -1;
+  std::string handover;
   std::string error;  // why the command line is refused
 };
 

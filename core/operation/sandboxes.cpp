@@ -110,7 +110,11 @@ json create_schema(const config::host_config& host) {
 
 task<reply> create(services* s, call c) {
   auto& m = *s->sandboxes;
-  auto request = sandbox::parse_create(c.arguments, c.who, m.config(), m.backend_names(), m.images());
+  const auto images = m.images();
+  const std::string wanted = c.arguments.value("template", "");
+  if (!wanted.empty() && std::find(images.begin(), images.end(), wanted) == images.end())
+    if (auto listed = co_await m.list_images(); !listed) co_return listed.error();
+  auto request = sandbox::parse_create(c.arguments, c.who, m.config(), m.backend_names(), m.images_by_backend());
   if (!request) co_return request.error();
   const auto& names = request->wanted.secrets;
   for (std::size_t i = 0; i < names.size(); ++i)

@@ -1,6 +1,7 @@
 #include "core/sandbox/manager.hpp"
 
 #include <caged/random.hpp>
+#include <caged/vmm_standing.hpp>
 
 #include "core/base/time.hpp"
 #include "core/runtime/deadline.hpp"
@@ -25,15 +26,27 @@ task<void> manager::start() {
   std::error_code ignored;
   std::filesystem::remove_all(parts_.staging, ignored);  // clones cut short by a crash
   std::filesystem::create_directories(parts_.staging, ignored);
-  for (const auto& [name, backend] : parts_.backends) {
-    auto images = co_await backend->images();
-    if (!images) co_return images.error();
-    for (auto& image : *images)
-      if (std::find(images_.begin(), images_.end(), image) == images_.end()) images_.push_back(image);
-  }
+  if (auto listed = co_await list_images(); !listed) co_return listed.error();
   if (auto adopted = co_await adopt_all(); !adopted) co_return adopted.error();
   work_.spawn("sandbox clock", tick());
   co_return result<void>{};
+}
+
+task<void> manager::list_images() {
+  for (const auto& [name, backend] : parts_.backends) {
+    auto images = co_await backend->images();
+    if (!images) co_return images.error();
+    images_[name] = std::move(*images);
+  }
+  co_return result<void>{};
+}
+
+std::vector<std::string> manager::images() const {
+  std::vector<std::string> all;
+  for (const auto& name : backend_names())
+    for (const auto& image : images_.at(name))
+      if (std::find(all.begin(), all.end(), image) == all.end()) all.push_back(image);
+  return all;
 }
 
 asio::awaitable<void> manager::stop() {
@@ -49,6 +62,12 @@ void manager::drop_client(live& l) {
 std::vector<std::string> manager::backend_names() const {
   std::vector<std::string> names;
   for (const auto& [name, backend] : parts_.backends) names.push_back(name);
+  const auto standing = [this](const std::string& name) {
+    auto* own = parts_.backends.at(name)->extension<vmm_standing>();
+    return own == nullptr ? 0 : own->standing();
+  };
+  std::stable_sort(names.begin(), names.end(),
+                   [&](const std::string& a, const std::string& b) { return standing(a) > standing(b); });
   return names;
 }
 

@@ -23,10 +23,12 @@ struct create_request {
   std::string repo_token;
 };
 
+using image_table = std::map<std::string, std::vector<std::string>>;  // by backend
+
 // Fills defaults and checks what a schema cannot: templates, backends, modes, names, repository forms. `who` decides
 // whether a path of the host or an SSH URL may be cloned (scope full only).
 result<create_request> parse_create(const json& arguments, const caller& who, const config::host_config& host,
-                                    const std::vector<std::string>& backends, const std::vector<std::string>& images);
+                                    const std::vector<std::string>& backends, const image_table& images);
 
 // One sandbox while the host runs. Owned by the manager; calls hold a shared_ptr.
 struct live {
@@ -110,8 +112,11 @@ class manager {
   // Work that belongs to no single call; cancelled and joined by stop().
   void run(std::string name, asio::awaitable<void> work) { work_.spawn(std::move(name), std::move(work)); }
   result<vmm_backend*> backend_of(const record& r) const;
-  std::vector<std::string> backend_names() const;
-  const std::vector<std::string>& images() const noexcept { return images_; }
+  std::vector<std::string> backend_names() const;  // the default first
+  std::vector<std::string> images() const;  // of all backends, each once
+  const image_table& images_by_backend() const noexcept { return images_; }
+  // Asks the backends again: an engine may have got a new image.
+  task<void> list_images();
   const config::host_config& config() const noexcept { return *parts_.config; }
   std::size_t alive() const noexcept;
 
@@ -146,7 +151,7 @@ class manager {
   parts parts_;
   runtime::scope work_;
   std::unordered_map<std::string, std::shared_ptr<live>> sandboxes_;
-  std::vector<std::string> images_;
+  image_table images_;
 };
 
 }  // namespace caged::sandbox

@@ -73,6 +73,24 @@ result<std::string> choose(const char* path, const char* what, const std::string
                 (near.empty() ? "" : "Did you mean \"" + near + "\"? ") + "Known: " + joined(known) + ".");
 }
 
+bool holds(const std::vector<std::string>& list, const std::string& word) {
+  return std::find(list.begin(), list.end(), word) != list.end();
+}
+
+// The first backend that has the template; "" where none has it or none was asked for.
+std::string keeper_of(const std::string& wanted, const std::vector<std::string>& backends, const image_table& images) {
+  for (const auto& name : backends)
+    if (!wanted.empty() && holds(images.at(name), wanted)) return name;
+  return {};
+}
+
+result<std::string> choose_template(const std::string& asked, const std::string& usual,
+                                    const std::vector<std::string>& known) {
+  // A backend without a list cannot be asked just now; making the box tells why.
+  if (known.empty()) return asked.empty() ? usual : asked;
+  return choose("/template", "template", asked, holds(known, usual) ? usual : "", known);
+}
+
 double amount(const json& a, const char* key, const config::amount_range& range) {
   const double value = a.value(key, 0.0);
   return value == 0 ? range.fallback : value;
@@ -81,21 +99,21 @@ double amount(const json& a, const char* key, const config::amount_range& range)
 }  // namespace
 
 result<create_request> parse_create(const json& a, const caller& who, const config::host_config& host,
-                                    const std::vector<std::string>& backends, const std::vector<std::string>& images) {
+                                    const std::vector<std::string>& backends, const image_table& images) {
   create_request request;
   record& r = request.wanted;
   r.name = a.value("name", "");
   r.owner_key = who.key_id;
-  if (auto chosen = choose("/template", "template", a.value("template", ""), host.default_template, images); chosen)
-    r.template_name = *chosen;
-  else
-    return chosen.error();
-  if (auto chosen = choose("/backend", "backend", a.value("backend", "") == "auto" ? "" : a.value("backend", ""),
-                           host.default_backend, backends);
-      chosen)
-    r.backend = *chosen;
-  else
-    return chosen.error();
+  const std::string wanted = a.value("template", "");
+  std::string asked = a.value("backend", "");
+  if (asked == "auto") asked.clear();
+  if (asked.empty()) asked = host.default_backend.empty() ? keeper_of(wanted, backends, images) : host.default_backend;
+  auto backend = choose("/backend", "backend", asked, "", backends);
+  if (!backend) return backend.error();
+  r.backend = *backend;
+  auto image = choose_template(wanted, host.default_template, images.at(r.backend));
+  if (!image) return image.error();
+  r.template_name = *image;
   r.cpus = amount(a, "cpus", host.limits.cpus);
   r.memory_mb = std::llround(amount(a, "memory_mb", host.limits.memory_mb));
   r.disk_gb = std::llround(amount(a, "disk_gb", host.limits.disk_gb));

@@ -40,6 +40,7 @@ OWN_LIBRARIES = {
     "core/app": {"spdlog"},
     "core/sandbox": {"archive"},
     "plugins/vmm/jail": {"seccomp", "archive"},
+    "plugins/vmm/docker": {"archive"},
     "plugins/storage/sqlite": {"sqlite"},
     "plugins/storage/postgres": {"pqxx"},
 }

@@ -10,7 +10,7 @@ result<create_request> parse(json arguments, scope granted = scope::full) {
   who.granted = granted;
   who.key_id = "key-1";
   config::host_config host;
-  return parse_create(arguments, who, host, {"jail"}, {"host"});
+  return parse_create(arguments, who, host, {"jail"}, {{"jail", {"host"}}});
 }
 
 struct refusal {
