@@ -39,6 +39,7 @@ OWN_LIBRARIES = {
     "core/cli": {"cli11", "yaml-cpp", "archive"},
     "core/app": {"spdlog"},
     "core/sandbox": {"archive"},
+    "core/network": {"psl"},
     "plugins/vmm/jail": {"seccomp", "archive"},
     "plugins/vmm/docker": {"archive"},
     "plugins/storage/sqlite": {"sqlite"},
@@ -61,6 +62,7 @@ LIBRARIES = [
     (re.compile(r"^CLI/"), "cli11"),
     (re.compile(r"^(SQLiteCpp/|sqlite3)"), "sqlite"),
     (re.compile(r"^pqxx/"), "pqxx"),
+    (re.compile(r"^libpsl\.h$"), "psl"),
     (re.compile(r"^seccomp\.h$"), "seccomp"),
     (re.compile(r"^(archive|archive_entry)\.h$"), "archive"),
 ]
