@@ -7,6 +7,7 @@
 #include "core/base/file.hpp"
 #include "core/base/log.hpp"
 #include "core/base/version.hpp"
+#include "core/network/settings.hpp"
 
 namespace caged::app {
 namespace {
@@ -57,6 +58,8 @@ result<void> server::start() {
   if (auto ok = open_parts(); !ok) return ok.error();
   if (auto ok = listen(); !ok) return ok.error();
   if (auto ok = plugins_->serve_all(); !ok) return ok.error();
+  // Only now is it known what the host itself serves to sandboxes that were taken over.
+  if (auto ok = wait(sandboxes_->open_networks()); !ok) return ok.error();
   http_->start();
   return announce();
 }
@@ -145,12 +148,14 @@ result<void> server::open_parts() {
   if (!first) return first.error();
   made_first_key_ = *first;
 
+  if (auto ok = open_network(); !ok) return ok.error();
   sandbox::manager::parts parts;
   parts.executor = loop_.executor();
   parts.blocking = loop_.blocking();
   parts.journal = journal_.get();
   parts.records = records;
   parts.config = &config_;
+  parts.network = network_.get();
   parts.add_environment = [this](const sandbox::record& r, std::map<std::string, std::string>& env) -> result<void> {
     for (const auto& name : r.secrets) {
       auto value = secrets_.value(name);
@@ -218,6 +223,22 @@ result<void> server::open_parts() {
   return wait(judge_->start());
 }
 
+result<void> server::open_network() {
+  auto options = network::make_settings(config_, config::process_environment());
+  if (!options) return options.error();
+  network::egress::parts parts;
+  parts.executor = loop_.executor();
+  parts.options = std::move(*options);
+  parts.publish = [this](event e) { sink_.publish(std::move(e)); };
+  parts.serves = [this](std::string_view host) { return http_->serves(host); };
+  parts.hand_over = [this](asio::ip::tcp::socket connection, std::string already_read, std::string sandbox_id) {
+    http_->adopt(std::move(connection), std::move(already_read), std::move(sandbox_id));
+  };
+  parts.log = [](log_level level, std::string message) { base::log(level, "network", message); };
+  network_ = std::make_unique<network::egress>(std::move(parts));
+  return {};
+}
+
 result<void> server::listen() {
   auto where = split_listen(config_.listen);
   if (!where) return where.error();
@@ -246,6 +267,7 @@ void server::stop() {
   }
   if (judge_) asio::co_spawn(loop_.executor(), judge_->stop(), asio::use_future).get();
   if (sandboxes_) asio::co_spawn(loop_.executor(), sandboxes_->stop(), asio::use_future).get();
+  if (network_) asio::co_spawn(loop_.executor(), network_->stop(), asio::use_future).get();
   sink_.connect(nullptr);
   if (journal_)
     if (auto ok = wait(journal_->close()); !ok) log(log_level::error, "closing the journal: " + describe(ok.error()));

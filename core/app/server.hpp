@@ -47,6 +47,7 @@ class server {
 
  private:
   result<void> load_plugins();
+  result<void> open_network();
   result<void> open_parts();
   void open_judge(storage& records);
   result<void> listen();
@@ -68,6 +69,7 @@ class server {
   std::unique_ptr<plugins::plugin_host> plugins_;
   std::unique_ptr<journal::journal> journal_;
   std::unique_ptr<operation::auth> keys_;
+  std::unique_ptr<network::egress> network_;
   std::unique_ptr<sandbox::manager> sandboxes_;
   std::unique_ptr<judgement::judge> judge_;
   operation::services services_;

@@ -69,9 +69,10 @@ void add_resource_flags(CLI::App& c, resource_flags& f) {
   c.add_option("--cpus", f.cpus, about("sandbox.create", "cpus") + " 2, or 0.5")->group(group);
   c.add_option("--memory", f.memory, about("sandbox.create", "memory_mb") + " Or 512M, 2G.")->group(group);
   c.add_option("--disk", f.disk, about("sandbox.create", "disk_gb") + " Or 10G.")->group(group);
-  c.add_option("--network", f.network, about("sandbox.create", "network_mode") + " full, allowlist or none")
+  c.add_option("--network", f.network, about("sandbox.create", "network_mode") + " full, allowlist, learn or none")
       ->group(group);
-  add_list_flag(c, "--allowlist", f.allowlist, "Hosts it may reach (a.com,*.b.com); implies --network allowlist", ',')
+  add_list_flag(c, "--allowlist,--allow", f.allowlist,
+                "Hosts it may reach (a.com,*.b.com); implies --network allowlist", ',')
       ->group(group);
   c.add_option("--repo", f.repo, "Repository to clone into /workspace: URL or local path")->group(group);
   c.add_option("--repo-token", f.repo_token, about("sandbox.create", "repo_token"))->group(group);

@@ -164,6 +164,7 @@ void declare_commands(CLI::App& root, const command_set& set) {
     add_process_commands(*parent, set);
     add_file_commands(*parent, set);
     add_stream_commands(*parent, set);
+    add_network_commands(*parent, set);
     add_snapshot_commands(*parent, set);
   }
   add_host_commands(root, set);

@@ -148,6 +148,18 @@ result<void> take_policies(const document& doc, host_config& out) {
   return {};
 }
 
+void take_network(const json& root, host_config& out) {
+  const auto given = root.find("network");
+  if (given == root.end()) return;
+  auto& n = out.network;
+  take_texts(*given, "resolvers", n.resolvers);
+  take_texts(*given, "allow_inner", n.allow_inner);
+  take_texts(*given, "no_proxy", n.no_proxy);
+  take_text(*given, "proxy", n.proxy);
+  n.connections = given->value("connections", n.connections);
+  n.hosts = given->value("hosts", n.hosts);
+}
+
 result<void> check_schema(const document& doc) {
   auto schema = json_schema::compile(host_config_schema());
   if (!schema) return schema.error();
@@ -203,6 +215,7 @@ result<host_config> parse_host_config(std::string_view text, std::string_view na
     out.budgets.session_micro = micro("session");
   }
   if (auto ok = take_policies(doc, out); !ok) return ok.error();
+  take_network(doc.root, out);
   take_plugins(doc.root, out);
   return out;
 }

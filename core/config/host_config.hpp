@@ -62,6 +62,15 @@ struct host_config {
     std::chrono::seconds approval_time{300};      // how long an `ask` waits for a human before it is denied
   } policies;
 
+  struct {
+    std::vector<std::string> resolvers;            // ADDR or ADDR:PORT; empty = those of /etc/resolv.conf
+    std::map<std::string, std::vector<std::string>> hosts;  // names with fixed addresses
+    std::vector<std::string> allow_inner;          // private and own addresses that sandboxes may reach all the same
+    std::string proxy;                             // http://[user:password@]host:port; empty = HTTPS_PROXY
+    std::vector<std::string> no_proxy;             // empty = NO_PROXY
+    std::uint32_t connections = 16384;             // of one sandbox at a time
+  } network;
+
   std::chrono::seconds drain_time{20};            // how long a stopping server waits for running requests
   std::filesystem::path source;                   // the file it came from; empty = defaults
 };

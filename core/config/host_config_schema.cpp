@@ -48,7 +48,7 @@ constexpr std::string_view schema_text = R"json({
     "allowed_origins": {"$ref": "#/$defs/texts", "description": "browser origins that may talk to this server"},
     "default_backend": {"type": "string"},
     "default_template": {"type": "string", "minLength": 1},
-    "default_network_mode": {"enum": ["full", "allowlist", "none"]},
+    "default_network_mode": {"enum": ["full", "allowlist", "learn", "none"]},
     "accept_missing": {"$ref": "#/$defs/texts", "description": "walls whose absence is accepted, see caged doctor"},
     "repo_roots": {"$ref": "#/$defs/texts", "description": "host folders that `repo` may name as a path"},
     "drain_time": {"type": ["string", "integer"], "description": "seconds, or a time like 20s"},
@@ -70,6 +70,20 @@ constexpr std::string_view schema_text = R"json({
         "max_processes": {"type": "integer", "minimum": 8, "maximum": 4194304},
         "sandboxes": {"type": "integer", "minimum": 1, "maximum": 1000000},
         "connections": {"type": "integer", "minimum": 1, "maximum": 1000000}
+      }
+    },
+    "network": {
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "resolvers": {"$ref": "#/$defs/texts", "description": "name servers, ADDR or ADDR:PORT; /etc/resolv.conf otherwise"},
+        "hosts": {
+          "type": "object", "additionalProperties": {"$ref": "#/$defs/texts"},
+          "description": "names with fixed addresses: NAME: [ADDR]"
+        },
+        "allow_inner": {"$ref": "#/$defs/texts", "description": "private or own addresses that sandboxes may reach: ADDR, BLOCK, with :PORT"},
+        "proxy": {"type": "string", "description": "http://[user:password@]HOST:PORT that connections go out through; HTTPS_PROXY otherwise"},
+        "no_proxy": {"$ref": "#/$defs/texts", "description": "names dialled directly; NO_PROXY otherwise"},
+        "connections": {"type": "integer", "minimum": 16, "maximum": 1000000, "description": "of one sandbox at a time"}
       }
     },
     "plugins": {

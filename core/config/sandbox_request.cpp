@@ -120,10 +120,11 @@ result<void> check_env_name(std::string_view name, std::string_view where) {
 }
 
 result<std::string> parse_network_mode(std::string_view text) {
-  if (text == "full" || text == "allowlist" || text == "none") return std::string(text);
-  return fail(errc::invalid_argument, "invalid_network_mode",
-              "found the network mode '" + std::string(text.substr(0, 60)) + "', expected full, allowlist or none",
-              "Use one of the three.");
+  if (text == "full" || text == "allowlist" || text == "learn" || text == "none") return std::string(text);
+  return fail(
+      errc::invalid_argument, "invalid_network_mode",
+      "found the network mode '" + std::string(text.substr(0, 60)) + "', expected full, allowlist, learn or none",
+      "Use one of them.");
 }
 
 }  // namespace caged::config

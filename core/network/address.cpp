@@ -34,15 +34,30 @@ struct named_block {
 const std::vector<named_block>& classes() {
   static const std::vector<named_block> table = [] {
     std::vector<named_block> out;
-    constexpr std::pair<const char*, std::string_view> rows[] = {
-        {"169.254.169.254/32", "metadata"}, {"169.254.170.2/32", "metadata"}, {"100.100.100.200/32", "metadata"},
-        {"168.63.129.16/32", "metadata"},   {"fd00:ec2::254/128", "metadata"}, {"0.0.0.0/8", "unspecified"},
-        {"127.0.0.0/8", "loopback"},        {"10.0.0.0/8", "private"},        {"172.16.0.0/12", "private"},
-        {"192.168.0.0/16", "private"},      {"100.64.0.0/10", "private"},     {"169.254.0.0/16", "link-local"},
-        {"192.0.0.0/24", "reserved"},       {"198.18.0.0/15", "reserved"},    {"224.0.0.0/4", "multicast"},
-        {"240.0.0.0/4", "reserved"},        {"::1/128", "loopback"},          {"::/128", "unspecified"},
-        {"fc00::/7", "private"},            {"fec0::/10", "private"},         {"fe80::/10", "link-local"},
-        {"ff00::/8", "multicast"},          {"100::/64", "reserved"},         {"5f00::/16", "reserved"}};
+    constexpr std::pair<const char*, std::string_view> rows[] = {{"169.254.169.254/32", "metadata"},
+                                                                 {"169.254.170.2/32", "metadata"},
+                                                                 {"100.100.100.200/32", "metadata"},
+                                                                 {"168.63.129.16/32", "metadata"},
+                                                                 {"fd00:ec2::254/128", "metadata"},
+                                                                 {"0.0.0.0/8", "unspecified"},
+                                                                 {"127.0.0.0/8", "loopback"},
+                                                                 {"10.0.0.0/8", "private"},
+                                                                 {"172.16.0.0/12", "private"},
+                                                                 {"192.168.0.0/16", "private"},
+                                                                 {"100.64.0.0/10", "private"},
+                                                                 {"169.254.0.0/16", "link-local"},
+                                                                 {"192.0.0.0/24", "reserved"},
+                                                                 {"198.18.0.0/15", "reserved"},
+                                                                 {"224.0.0.0/4", "multicast"},
+                                                                 {"240.0.0.0/4", "reserved"},
+                                                                 {"::1/128", "loopback"},
+                                                                 {"::/128", "unspecified"},
+                                                                 {"fc00::/7", "private"},
+                                                                 {"fec0::/10", "private"},
+                                                                 {"fe80::/10", "link-local"},
+                                                                 {"ff00::/8", "multicast"},
+                                                                 {"100::/64", "reserved"},
+                                                                 {"5f00::/16", "reserved"}};
     for (const auto& [text, name] : rows) out.push_back({*parse_block(text), name});
     return out;
   }();
@@ -143,7 +158,8 @@ bool own_addresses::contains(const ip_address& address) {
   }
   const ip_address plain = unmapped(address);
   return std::any_of(known_.begin(), known_.end(), [&plain](const auto& own) {
-    return own.is_v4() == plain.is_v4() && (own.is_v4() ? own == plain : own.to_v6().to_bytes() == plain.to_v6().to_bytes());
+    return own.is_v4() == plain.is_v4() &&
+           (own.is_v4() ? own == plain : own.to_v6().to_bytes() == plain.to_v6().to_bytes());
   });
 }
 

@@ -206,7 +206,9 @@ asio::awaitable<void> box_network::serve(std::shared_ptr<flow> f) {
         const bool connected = co_await dial(f);
         if (connected) co_await relay(f);
         const auto took = clock::now() - f->begun;
-        json fact{{"bytes_in", f->in}, {"bytes_out", f->out}, {"duration_us", std::chrono::duration_cast<std::chrono::microseconds>(took).count()}};
+        json fact{{"bytes_in", f->in},
+                  {"bytes_out", f->out},
+                  {"duration_us", std::chrono::duration_cast<std::chrono::microseconds>(took).count()}};
         if (!f->cut.empty()) fact["cut_by"] = f->cut;
         if (!f->failure.empty()) fact["failure"] = f->failure;
         bytes_in_ += f->in;
@@ -229,7 +231,8 @@ asio::awaitable<void> box_network::serve_internal(std::shared_ptr<flow> f, sniff
   if (!http || !name || !is_internal(*name) || !plane_.parts_.serves || !plane_.parts_.serves(*name)) {
     f->to.name = name.value_or("");
     f->to.protocol = seen.what == sniffed::kind::http ? "http" : "tcp";
-    co_await refuse(f, deny("internal", "the host serves nothing at " + shown(f->to), "Use http://llm.caged.internal."));
+    co_await refuse(f,
+                    deny("internal", "the host serves nothing at " + shown(f->to), "Use http://llm.caged.internal."));
     co_return;
   }
   plane_.parts_.hand_over(std::move(f->client), std::move(f->head), id_);
@@ -240,7 +243,8 @@ asio::awaitable<void> box_network::refuse(std::shared_ptr<flow> f, verdict why) 
   ++denied_;
   tell("connect", *f, why);
   if (f->to.protocol == "http") {
-    const error e = fail(errc::permission_denied, "network_denied", why.reason + " (rule " + why.rule + ")", why.advice);
+    const error e =
+        fail(errc::permission_denied, "network_denied", why.reason + " (rule " + why.rule + ")", why.advice);
     auto body = http::problem_document(e, 403);
     body["rule"] = why.rule;
     const std::string text = body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
@@ -270,12 +274,8 @@ void box_network::publish(json fact, std::chrono::steady_clock::duration took) {
 }
 
 void box_network::tell(const char* operation, const flow& f, const verdict& v, json more) {
-  json fact{{"operation", operation},
-            {"host", f.to.name},
-            {"address", f.to.address.to_string()},
-            {"port", f.to.port},
-            {"protocol", f.to.protocol},
-            {"verdict", v.allowed ? "allow" : "deny"},
+  json fact{{"operation", operation}, {"host", f.to.name},         {"address", f.to.address.to_string()},
+            {"port", f.to.port},      {"protocol", f.to.protocol}, {"verdict", v.allowed ? "allow" : "deny"},
             {"rule", v.rule}};
   if (!v.allowed) fact.update({{"reason", v.reason}, {"advice", v.advice}});
   fact.update(more);
@@ -288,7 +288,11 @@ json box_network::status() const {
     in += f->in;
     out += f->out;
   }
-  return {{"open_connections", flows_.size()}, {"connections", connections_}, {"denied", denied_}, {"bytes_in", in}, {"bytes_out", out}};
+  return {{"open_connections", flows_.size()},
+          {"connections", connections_},
+          {"denied", denied_},
+          {"bytes_in", in},
+          {"bytes_out", out}};
 }
 
 }  // namespace caged::network

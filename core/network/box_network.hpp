@@ -68,7 +68,8 @@ class box_network : public std::enable_shared_from_this<box_network> {
 
   // names.cpp: DNS
   asio::awaitable<void> datagram_loop(std::shared_ptr<boost::asio::ip::udp::socket> on);
-  asio::awaitable<void> answer_datagram(std::shared_ptr<boost::asio::ip::udp::socket> on, boost::asio::ip::udp::endpoint to, std::string message);
+  asio::awaitable<void> answer_datagram(std::shared_ptr<boost::asio::ip::udp::socket> on,
+                                        boost::asio::ip::udp::endpoint to, std::string message);
   asio::awaitable<void> dns_accept_loop(std::shared_ptr<tcp::acceptor> from);
   asio::awaitable<void> answer_stream(std::shared_ptr<flow> f);
   asio::awaitable<std::string> answer(std::string message, std::size_t limit);

@@ -135,11 +135,13 @@ bool read_data(reader& in, std::size_t length, record& r) {
       r.target = std::move(*target);
       return true;
     }
-    default: return false;
+    default:
+      return false;
   }
 }
 
-std::string head_of(std::uint16_t id, std::uint16_t flags, std::uint16_t questions, std::uint16_t answers, std::uint16_t additional) {
+std::string head_of(std::uint16_t id, std::uint16_t flags, std::uint16_t questions, std::uint16_t answers,
+                    std::uint16_t additional) {
   std::string out;
   put16(out, id);
   put16(out, flags);
@@ -165,14 +167,22 @@ void put_record(std::string& out, const record& r) {
 
 std::string type_name(std::uint16_t type) {
   switch (type) {
-    case type_a: return "A";
-    case type_cname: return "CNAME";
-    case type_ptr: return "PTR";
-    case type_txt: return "TXT";
-    case type_aaaa: return "AAAA";
-    case type_srv: return "SRV";
-    case type_https: return "HTTPS";
-    default: return "TYPE" + std::to_string(type);
+    case type_a:
+      return "A";
+    case type_cname:
+      return "CNAME";
+    case type_ptr:
+      return "PTR";
+    case type_txt:
+      return "TXT";
+    case type_aaaa:
+      return "AAAA";
+    case type_srv:
+      return "SRV";
+    case type_https:
+      return "HTTPS";
+    default:
+      return "TYPE" + std::to_string(type);
   }
 }
 
@@ -250,7 +260,8 @@ std::string encode_question(std::uint16_t id, std::string_view name, std::uint16
   return out;
 }
 
-std::optional<answer> parse_answer(std::string_view message, std::uint16_t id, std::string_view name, std::uint16_t type) {
+std::optional<answer> parse_answer(std::string_view message, std::uint16_t id, std::string_view name,
+                                   std::uint16_t type) {
   if (message.size() < header_size) return std::nullopt;
   reader in(message);
   if (in.number(2) != id) return std::nullopt;

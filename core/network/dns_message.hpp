@@ -11,8 +11,23 @@
 
 namespace caged::network::dns {
 
-enum record_type : std::uint16_t { type_a = 1, type_cname = 5, type_ptr = 12, type_txt = 16, type_aaaa = 28, type_srv = 33, type_https = 65 };
-enum response_code : std::uint8_t { no_error = 0, format_error = 1, server_failure = 2, no_such_name = 3, not_implemented = 4, refused = 5 };
+enum record_type : std::uint16_t {
+  type_a = 1,
+  type_cname = 5,
+  type_ptr = 12,
+  type_txt = 16,
+  type_aaaa = 28,
+  type_srv = 33,
+  type_https = 65
+};
+enum response_code : std::uint8_t {
+  no_error = 0,
+  format_error = 1,
+  server_failure = 2,
+  no_such_name = 3,
+  not_implemented = 4,
+  refused = 5
+};
 
 // "A", "AAAA" …; "TYPE257" for others.
 std::string type_name(std::uint16_t type);
@@ -50,7 +65,8 @@ struct answer {
 
 std::string encode_question(std::uint16_t id, std::string_view name, std::uint16_t type);
 // Nothing when it is no answer to this question.
-std::optional<answer> parse_answer(std::string_view message, std::uint16_t id, std::string_view name, std::uint16_t type);
+std::optional<answer> parse_answer(std::string_view message, std::uint16_t id, std::string_view name,
+                                   std::uint16_t type);
 // Cut to `limit` bytes with the truncation mark. `why` travels as an extended error to those who understand it.
 std::string encode_answer(const question& q, const answer& a, std::size_t limit, std::string_view why = {});
 std::string encode_error(std::uint16_t id, response_code code);

@@ -7,7 +7,9 @@
 namespace caged::network {
 
 egress::egress(parts p)
-    : parts_(std::move(p)), names_(parts_.options.names), work_(parts_.executor, [this](std::string_view name, std::string_view what) {
+    : parts_(std::move(p)),
+      names_(parts_.options.names),
+      work_(parts_.executor, [this](std::string_view name, std::string_view what) {
         parts_.log(log_level::error, std::string(name) + " failed: " + std::string(what));
       }) {}
 

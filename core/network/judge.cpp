@@ -44,11 +44,13 @@ void box_network::describe_destination(flow& f, const sniffed& seen) {
 task<verdict> box_network::judge(std::shared_ptr<flow> f, sniffed seen) {
   describe_destination(*f, seen);
   auto& to = f->to;
-  const auto stand_in = std::find_if(stand_ins_.begin(), stand_ins_.end(), [&to](const auto& s) { return s.second == to.address; });
+  const auto stand_in =
+      std::find_if(stand_ins_.begin(), stand_ins_.end(), [&to](const auto& s) { return s.second == to.address; });
   const auto inner = stand_in == stand_ins_.end() ? plane_.inner_class(to.address, to.port) : std::string();
   if (!inner.empty() && rules_.access != mode::none)
-    co_return deny("inner_address", shown(to) + " is a" + (inner == "own" ? "n address of the host" : " " + inner + " address") +
-                                        " (" + to.address.to_string() + ")",
+    co_return deny("inner_address",
+                   shown(to) + " is a" + (inner == "own" ? "n address of the host" : " " + inner + " address") + " (" +
+                       to.address.to_string() + ")",
                    inner == "metadata" ? "Nothing inside a sandbox needs the metadata service."
                                        : "The operator may list the address in network.allow_inner.");
   const bool strict = rules_.access == mode::allowlist;
@@ -59,7 +61,8 @@ task<verdict> box_network::judge(std::shared_ptr<flow> f, sniffed seen) {
     bare.protocol = "tcp";
     const verdict by_address = decide(rules_, bare);
     if (!by_address.allowed)
-      co_return deny("malformed", "the connection to " + shown(to) + " began with " + seen.problem, "Use a client that speaks TLS or HTTP as written.");
+      co_return deny("malformed", "the connection to " + shown(to) + " began with " + seen.problem,
+                     "Use a client that speaks TLS or HTTP as written.");
   }
   if (strict && (to.name_source == "sni" || to.name_source == "host") && !remembers(to.name, to.address)) {
     // Only names that could be allowed are looked up: asking is already telling.
@@ -80,7 +83,8 @@ task<verdict> box_network::judge(std::shared_ptr<flow> f, sniffed seen) {
   for (const auto& p : rules_.allowed) patterns.push_back(p.text());
   question["allowed_hosts"] = std::move(patterns);
   auto said = co_await plane_.parts_.policy(id_, std::move(question));
-  if (!said) co_return deny("policy_failed", "no policy could be asked: " + said.error().message, "Look at the server's log.");
+  if (!said)
+    co_return deny("policy_failed", "no policy could be asked: " + said.error().message, "Look at the server's log.");
   if (!said->allowed) co_return *said;
   co_return v;
 }

@@ -79,19 +79,23 @@ verdict box_network::may_ask(const dns::question& q) {
     if (rules_.access == mode::full || rules_.access == mode::learn) return decide_name(rules_, q.name);
     const auto address = reversed(q.name);
     if (address && names_of_.contains(*address)) return allow("answered_before");
-    return deny("not_allowed", q.name + " is not the reverse name of an address that was looked up", "Look names up, not addresses.");
+    return deny("not_allowed", q.name + " is not the reverse name of an address that was looked up",
+                "Look names up, not addresses.");
   }
   verdict v = decide_name(rules_, q.name);
   if (!v.allowed) v = decide_name(rules_, without_service(q.name));
   if (!v.allowed || rules_.access != mode::allowlist || !v.rule.starts_with("*")) return v;
   const auto chosen = q.name.size() - std::min(q.name.size(), v.rule.size() - v.rule.find('.'));
   const auto now = clock::now();
-  tunnel_budget_ = std::min(tunnel_bytes, tunnel_budget_ + tunnel_bytes_per_second * std::chrono::duration<double>(now - tunnel_filled_).count());
+  tunnel_budget_ =
+      std::min(tunnel_bytes,
+               tunnel_budget_ + tunnel_bytes_per_second * std::chrono::duration<double>(now - tunnel_filled_).count());
   tunnel_filled_ = now;
   if (!told_.contains(q.name)) tunnel_budget_ -= static_cast<double>(chosen);
   if (chosen <= longest_chosen && tunnel_budget_ >= 0) return v;
   tunnel_budget_ = std::max(tunnel_budget_, -tunnel_bytes);
-  return deny("dns_tunnel", q.name + " looks like data sent by name", "Look up fewer and shorter names, or list the names one by one.");
+  return deny("dns_tunnel", q.name + " looks like data sent by name",
+              "Look up fewer and shorter names, or list the names one by one.");
 }
 
 dns::answer box_network::from_memory(const dns::question& q) const {
@@ -134,8 +138,10 @@ asio::awaitable<dns::answer> box_network::look_up(dns::question q, verdict& v) {
   dns::answer a;
   if (is_internal(q.name)) {
     v = allow("internal");
-    if (!plane_.parts_.serves || !plane_.parts_.serves(q.name)) a.code = dns::no_such_name;
-    else if (q.type == dns::type_a) a.records.push_back(dns::address_record(q.name, internal_address(), 60));
+    if (!plane_.parts_.serves || !plane_.parts_.serves(q.name))
+      a.code = dns::no_such_name;
+    else if (q.type == dns::type_a)
+      a.records.push_back(dns::address_record(q.name, internal_address(), 60));
     co_return a;
   }
   v = may_ask(q);
@@ -145,8 +151,8 @@ asio::awaitable<dns::answer> box_network::look_up(dns::question q, verdict& v) {
   }
   if (v.rule == "answered_before") co_return from_memory(q);
   // Others carry what we do not look into (HTTPS records: keys that hide names), so there are none.
-  const bool known = q.type == dns::type_a || q.type == dns::type_aaaa || q.type == dns::type_cname || q.type == dns::type_ptr ||
-                     q.type == dns::type_txt || q.type == dns::type_srv;
+  const bool known = q.type == dns::type_a || q.type == dns::type_aaaa || q.type == dns::type_cname ||
+                     q.type == dns::type_ptr || q.type == dns::type_txt || q.type == dns::type_srv;
   if (!known) co_return a;
   auto got = co_await plane_.names_.ask(q.name, q.type);
   if (got) {
@@ -171,12 +177,8 @@ void box_network::tell_name(const dns::question& q, const verdict& v) {
   if (told_.size() > 10'000) told_.clear();
   told_[key] = now;
   if (!v.allowed) ++denied_;
-  json fact{{"operation", "dns"},
-            {"host", q.name},
-            {"query_type", dns::type_name(q.type)},
-            {"protocol", "dns"},
-            {"port", 53},
-            {"verdict", v.allowed ? "allow" : "deny"},
+  json fact{{"operation", "dns"}, {"host", q.name}, {"query_type", dns::type_name(q.type)},
+            {"protocol", "dns"},  {"port", 53},     {"verdict", v.allowed ? "allow" : "deny"},
             {"rule", v.rule}};
   if (!v.allowed) fact.update({{"reason", v.reason}, {"advice", v.advice}});
   publish(std::move(fact));
@@ -194,7 +196,8 @@ asio::awaitable<std::string> box_network::answer(std::string message, std::size_
   dns::answer a = co_await look_up(*q, v);
   --asking_;
   tell_name(*q, v);
-  co_return dns::encode_answer(*q, a, limit == 0 ? q->datagram_limit : limit, v.allowed ? std::string_view() : std::string_view(v.reason));
+  co_return dns::encode_answer(*q, a, limit == 0 ? q->datagram_limit : limit,
+                               v.allowed ? std::string_view() : std::string_view(v.reason));
 }
 
 asio::awaitable<void> box_network::datagram_loop(std::shared_ptr<udp::socket> on) {
@@ -208,7 +211,8 @@ asio::awaitable<void> box_network::datagram_loop(std::shared_ptr<udp::socket> on
   }
 }
 
-asio::awaitable<void> box_network::answer_datagram(std::shared_ptr<udp::socket> on, udp::endpoint to, std::string message) {
+asio::awaitable<void> box_network::answer_datagram(std::shared_ptr<udp::socket> on, udp::endpoint to,
+                                                   std::string message) {
   const std::string said = co_await answer(std::move(message), 0);
   if (said.empty() || !on->is_open()) co_return;
   co_await on->async_send_to(asio::buffer(said), to, use_tuple);
@@ -231,7 +235,9 @@ asio::awaitable<void> box_network::dns_accept_loop(std::shared_ptr<tcp::acceptor
 asio::awaitable<void> box_network::answer_stream(std::shared_ptr<flow> f) {
   auto& in = f->head;
   while (f->cut.empty()) {
-    const std::size_t size = in.size() < 2 ? 0 : static_cast<std::size_t>(static_cast<unsigned char>(in[0])) << 8 | static_cast<unsigned char>(in[1]);
+    const std::size_t size = in.size() < 2 ? 0
+                                           : static_cast<std::size_t>(static_cast<unsigned char>(in[0])) << 8 |
+                                                 static_cast<unsigned char>(in[1]);
     if (in.size() < 2 || in.size() < 2 + size) {
       const bool more = co_await read_more(f, clock::now() + stream_idle);
       if (!more) break;

@@ -26,7 +26,8 @@ asio::awaitable<bool> ready(tcp::socket& s, tcp::socket::wait_type what) {
 // Empties the pipe into the socket.
 asio::awaitable<bool> drain(direction& d, const pipe_pool::pair& pipe, std::size_t left) {
   while (left > 0) {
-    const ssize_t n = ::splice(pipe.read.get(), nullptr, d.to->native_handle(), nullptr, left, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    const ssize_t n =
+        ::splice(pipe.read.get(), nullptr, d.to->native_handle(), nullptr, left, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     if (n > 0) {
       left -= static_cast<std::size_t>(n);
       *d.moved += static_cast<std::uint64_t>(n);
@@ -73,7 +74,8 @@ std::chrono::steady_clock::duration byte_rate::charge(std::uint64_t bytes) noexc
   const auto now = std::chrono::steady_clock::now();
   // A tenth of a second may be saved up: bursts of that length pass unhindered.
   if (free_at_ < now - 100ms) free_at_ = now - 100ms;
-  free_at_ += std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(rate_)));
+  free_at_ += std::chrono::nanoseconds(
+      static_cast<std::int64_t>(static_cast<double>(bytes) * 1e9 / static_cast<double>(rate_)));
   return free_at_ > now ? free_at_ - now : std::chrono::steady_clock::duration(0s);
 }
 
@@ -96,7 +98,8 @@ asio::awaitable<void> pump(direction d) {
     auto pipe = d.pipes->take();
     if (!pipe) co_return;
     if (d.before) d.before();
-    const ssize_t n = ::splice(d.from->native_handle(), nullptr, pipe->write.get(), nullptr, pipe_bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    const ssize_t n = ::splice(d.from->native_handle(), nullptr, pipe->write.get(), nullptr, pipe_bytes,
+                               SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
     const int err = errno;
     if (n <= 0) d.pipes->give(std::move(*pipe));
     if (n < 0 && err == EINTR) continue;

@@ -88,7 +88,8 @@ asio::awaitable<bool> box_network::dial_proxy(std::shared_ptr<flow> f) {
     if (ec) break;
     answer.push_back(c);
   }
-  const bool agreed = answer.starts_with("HTTP/1.") && answer.size() > 12 && answer[9] == '2' && answer.ends_with("\r\n\r\n");
+  const bool agreed =
+      answer.starts_with("HTTP/1.") && answer.size() > 12 && answer[9] == '2' && answer.ends_with("\r\n\r\n");
   if (!agreed) f->failure = "the upstream proxy said: " + answer.substr(0, answer.find('\r'));
   co_return agreed;
 }
@@ -144,14 +145,16 @@ asio::awaitable<void> box_network::requests(std::shared_ptr<flow> f) {
   while (f->cut.empty()) {
     auto step = stream.next(f->head);
     if (step.what == request_stream::step::kind::malformed) {
-      verdict v = deny("malformed", "a request to " + shown(f->to) + " had " + step.problem, "Use a client that speaks HTTP as written.");
+      verdict v = deny("malformed", "a request to " + shown(f->to) + " had " + step.problem,
+                       "Use a client that speaks HTTP as written.");
       tell("connect", *f, v);
       co_return cut(*f, "malformed");
     }
     if (step.what == request_stream::step::kind::judge) {
       const auto name = normal_name(step.head.host);
       if (!name || *name != f->to.name) {
-        verdict v = deny("other_host", "a request for " + step.head.host + " came on a connection to " + shown(f->to), "Use a connection of its own for each host.");
+        verdict v = deny("other_host", "a request for " + step.head.host + " came on a connection to " + shown(f->to),
+                         "Use a connection of its own for each host.");
         tell("connect", *f, v);
         co_return cut(*f, "other_host");
       }
@@ -199,7 +202,8 @@ void box_network::look_for_upgrade(flow& f) {
   char begin[agreed.size()];
   const ssize_t n = ::recv(f.upstream.native_handle(), begin, sizeof begin, MSG_PEEK | MSG_DONTWAIT);
   if (n < 0) return;
-  f.upgrade = std::string_view(begin, static_cast<std::size_t>(n)) == agreed ? flow::upgrading::agreed : flow::upgrading::refused;
+  f.upgrade = std::string_view(begin, static_cast<std::size_t>(n)) == agreed ? flow::upgrading::agreed
+                                                                             : flow::upgrading::refused;
   f.timer.cancel();
 }
 

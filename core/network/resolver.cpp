@@ -149,7 +149,8 @@ std::vector<ip_address> addresses_in(const dns::answer& a, std::string_view name
         names.push_back(r.target);
   std::vector<ip_address> out;
   for (const auto& r : a.records)
-    if ((r.type == dns::type_a || r.type == dns::type_aaaa) && std::find(names.begin(), names.end(), r.name) != names.end())
+    if ((r.type == dns::type_a || r.type == dns::type_aaaa) &&
+        std::find(names.begin(), names.end(), r.name) != names.end())
       out.push_back(dns::address_of(r));
   return out;
 }

@@ -15,7 +15,8 @@ namespace caged::network {
 class resolver {
  public:
   struct options {
-    std::vector<boost::asio::ip::udp::endpoint> servers;          // empty: those of /etc/resolv.conf, read again when it changes
+    std::vector<boost::asio::ip::udp::endpoint>
+        servers;          // empty: those of /etc/resolv.conf, read again when it changes
     std::map<std::string, std::vector<ip_address>> fixed;         // names answered from here
   };
   explicit resolver(options o) : options_(std::move(o)) {}

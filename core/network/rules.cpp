@@ -13,7 +13,8 @@ error refuse(std::string_view text, const std::string& why, std::string action) 
               "\"" + std::string(text.substr(0, 300)) + "\" is not usable in an allow-list: " + why, std::move(action));
 }
 
-constexpr const char* forms = "Use a name, *.name (one label more), **.name (any depth), an address or a block; each may end in :port.";
+constexpr const char* forms =
+    "Use a name, *.name (one label more), **.name (any depth), an address or a block; each may end in :port.";
 
 // Takes ":443" off the end; false when it is no port.
 bool split_port(std::string_view& text, std::uint16_t& port) {
@@ -81,7 +82,8 @@ result<host_pattern> host_pattern::parse(std::string_view text) {
     if (block->bits == 0) return refuse(text, "it allows every address", "Use network_mode full openly.");
     return p;
   }
-  if (rest.find('/') != std::string_view::npos) return refuse(text, "it has a path, or is no block of addresses", forms);
+  if (rest.find('/') != std::string_view::npos)
+    return refuse(text, "it has a path, or is no block of addresses", forms);
   std::string_view name = rest;
   if (rest == "*" || rest == "**") return refuse(text, "it allows everything", "Use network_mode full openly.");
   if (rest.starts_with("**.")) {
@@ -123,11 +125,16 @@ bool host_pattern::matches_address(const ip_address& address, std::uint16_t port
 
 std::string_view to_string(mode m) noexcept {
   switch (m) {
-    case mode::none: return "none";
-    case mode::allowlist: return "allowlist";
-    case mode::full: return "full";
-    case mode::learn: return "learn";
-    case mode::unset: break;
+    case mode::none:
+      return "none";
+    case mode::allowlist:
+      return "allowlist";
+    case mode::full:
+      return "full";
+    case mode::learn:
+      return "learn";
+    case mode::unset:
+      break;
   }
   return "unset";
 }
@@ -142,9 +149,10 @@ result<rules> make_rules(std::string_view access, const std::vector<std::string>
   rules r;
   const auto m = parse_mode(access);
   if (!m)
-    return fail(errc::invalid_argument, "invalid_network_mode",
-                "found the network mode \"" + std::string(access.substr(0, 60)) + "\", expected full, allowlist, learn or none",
-                "Use one of them.", "/network_mode");
+    return fail(
+        errc::invalid_argument, "invalid_network_mode",
+        "found the network mode \"" + std::string(access.substr(0, 60)) + "\", expected full, allowlist, learn or none",
+        "Use one of them.", "/network_mode");
   r.access = *m;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     auto p = host_pattern::parse(texts[i]);
@@ -174,8 +182,9 @@ verdict decide(const rules& r, const destination& to) {
   if (r.access == mode::full) return allow("mode_full");
   if (r.access == mode::learn) return allow("mode_learn");
   if (r.access != mode::allowlist)
-    return deny("mode_none", "the sandbox has no network (mode none); it wanted " + shown(to),
-                "Give it network_mode allowlist and allow " + (to.name.empty() ? to.address.to_string() : to.name) + ".");
+    return deny(
+        "mode_none", "the sandbox has no network (mode none); it wanted " + shown(to),
+        "Give it network_mode allowlist and allow " + (to.name.empty() ? to.address.to_string() : to.name) + ".");
   // Who lists an address means whatever is served there.
   for (const auto& p : r.allowed)
     if (p.matches_address(to.address, to.port)) return allow(p.text());
@@ -195,7 +204,8 @@ verdict decide(const rules& r, const destination& to) {
   for (const auto& p : r.allowed)
     if (p.matches_name(to.name, to.port)) found = &p;
   if (found == nullptr) {
-    const bool other_port = std::any_of(r.allowed.begin(), r.allowed.end(), [&to](const auto& p) { return p.covers_name(to.name); });
+    const bool other_port =
+        std::any_of(r.allowed.begin(), r.allowed.end(), [&to](const auto& p) { return p.covers_name(to.name); });
     const std::string add = other_port || (to.port != 443 && to.port != 80) ? shown(to) : to.name;
     return deny("not_allowed", shown(to) + " is not in the allow-list", "Add " + add + " to allowed_hosts.");
   }

@@ -57,13 +57,13 @@ struct destination {
   ip_address address;
   std::uint16_t port = 0;
   std::string protocol = "tcp";  // tls http tcp
-  bool hidden_name = false;      // TLS with an encrypted name (ECH): what is seen is not what is meant
-  bool name_fits = true;         // false: the name does not belong to the address
+  bool hidden_name = false;  // TLS with an encrypted name (ECH): what is seen is not what is meant
+  bool name_fits = true;  // false: the name does not belong to the address
 };
 
 struct verdict {
   bool allowed = false;
-  std::string rule;    // the pattern, or why: "mode_full", "not_allowed" …; stable, for programs
+  std::string rule;  // the pattern, or why: "mode_full", "not_allowed" …; stable, for programs
   std::string reason;  // for people
   std::string advice;  // what to add or change
 };

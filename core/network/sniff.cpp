@@ -95,11 +95,13 @@ sniffed sniff_tls(std::string_view bytes) {
   while (true) {
     if (bytes.size() < 5) return more();
     if (bytes[0] != 0x16 || bytes[1] != 0x03) return malformed("a TLS record where the ClientHello should go on");
-    const std::size_t length = static_cast<std::size_t>(static_cast<unsigned char>(bytes[3])) << 8 | static_cast<unsigned char>(bytes[4]);
+    const std::size_t length =
+        static_cast<std::size_t>(static_cast<unsigned char>(bytes[3])) << 8 | static_cast<unsigned char>(bytes[4]);
     if (length == 0 || length > 16384 + 256) return malformed("a TLS record of impossible length");
     const std::size_t here = std::min(length, bytes.size() - 5);
     handshake.append(bytes.substr(5, here));
-    if (!handshake.empty() && handshake[0] != 0x01) return malformed("a TLS handshake that does not begin with a ClientHello");
+    if (!handshake.empty() && handshake[0] != 0x01)
+      return malformed("a TLS handshake that does not begin with a ClientHello");
     if (handshake.size() >= 4) {
       reader head(handshake);
       head.number(1);
@@ -120,7 +122,8 @@ bool is_token(char c) {
 char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
 bool same(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
 std::string_view trimmed(std::string_view s) {
@@ -167,7 +170,8 @@ bool read_fields(std::string_view text, fields& out, std::string& problem) {
     text.remove_prefix(end + 2);
     if (line.empty()) return true;
     const auto colon = line.find(':');
-    if (colon == 0 || colon == std::string_view::npos || !std::all_of(line.begin(), line.begin() + static_cast<long>(colon), is_token)) {
+    if (colon == 0 || colon == std::string_view::npos ||
+        !std::all_of(line.begin(), line.begin() + static_cast<long>(colon), is_token)) {
       problem = "a header line that is none";
       return false;
     }
@@ -234,7 +238,8 @@ head_result read_head(std::string_view bytes) {
     r.head.body = request_head::framing::chunked;
   } else if (f.length) {
     const auto [stop, bad] = std::from_chars(f.length->data(), f.length->data() + f.length->size(), r.head.body_length);
-    if (f.length->empty() || bad != std::errc{} || stop != f.length->data() + f.length->size()) return bad_head("a Content-Length that is no number");
+    if (f.length->empty() || bad != std::errc{} || stop != f.length->data() + f.length->size())
+      return bad_head("a Content-Length that is no number");
     r.head.body = request_head::framing::sized;
   } else {
     r.head.body = request_head::framing::none;
@@ -282,8 +287,10 @@ request_stream::step request_stream::next(std::string_view bytes) {
     s.what = step::kind::forward;
     s.count = r.head.length;
     left_ = r.head.body_length;
-    if (r.head.body == request_head::framing::chunked) state_ = state::chunk_line;
-    else if (left_ > 0) state_ = state::body;
+    if (r.head.body == request_head::framing::chunked)
+      state_ = state::chunk_line;
+    else if (left_ > 0)
+      state_ = state::body;
     return s;
   }
   if (bytes.empty()) return s;

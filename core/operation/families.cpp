@@ -9,6 +9,7 @@ void add_all_operations(services& s) {
   add_terminal_operations(s);
   add_file_operations(s);
   add_event_operations(s);
+  add_network_operations(s);
   add_snapshot_operations(s);
   add_host_operations(s);
   add_policy_operations(s);

@@ -40,6 +40,7 @@ void add_process_operations(services& s);  // list get signal stdin output
 void add_terminal_operations(services& s);  // terminal socket, terminal sessions
 void add_file_operations(services& s);
 void add_event_operations(services& s);  // events, logs, sessions, replay
+void add_network_operations(services& s);  // what it may reach, what it reached, why not
 void add_snapshot_operations(services& s);
 void add_host_operations(services& s);  // keys, tickets, account, capabilities, doctor, templates, plugins
 

@@ -57,7 +57,7 @@ task<reply> capabilities(services* s, call) {
   co_return answer({{"version", s->version},
                     {"limits", limits},
                     {"templates", s->sandboxes->images()},
-                    {"network_modes", {"none"}},
+                    {"network_modes", {"full", "allowlist", "learn", "none"}},
                     {"backends", s->sandboxes->backend_names()},
                     {"default_template", host.default_template}});
 }

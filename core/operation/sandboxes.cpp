@@ -27,6 +27,10 @@ json policies_schema() {
   return s;
 }
 
+constexpr const char* host_forms =
+    "Hosts it may reach: name, *.name (one label more), **.name (any depth), address or block; each with :port if "
+    "wanted.";
+
 json sandbox_schema() {
   return output({{"id", text("Id.")},
                  {"name", text("Name given, else the id.")},
@@ -36,7 +40,9 @@ json sandbox_schema() {
                  {"cpus", number("Processors.")},
                  {"memory_mb", count("MiB of memory.")},
                  {"disk_gb", count("GiB of disk.")},
-                 {"network_mode", text("full, allowlist or none.")},
+                 {"network_mode", text("full, allowlist, learn or none.")},
+                 {"network_rate", count("Most bytes a second; 0: no limit.")},
+                 {"network_bytes", count("Most bytes in all; 0: no limit.")},
                  {"allowlist", list(text("Host."))},
                  {"repo_url", text_or_null("Repository.")},
                  {"repo_branch", text_or_null("Branch.")},
@@ -78,8 +84,12 @@ json create_schema(const config::host_config& host) {
              {"cpus", amount("Processors.", l.cpus, "number")},
              {"memory_mb", amount("MiB of memory.", l.memory_mb, "integer")},
              {"disk_gb", amount("GiB of disk.", l.disk_gb, "integer")},
-             {"network_mode", one_of("What it may reach.", {"full", "allowlist", "none"})},
-             {"allowlist", list(text("Host."), "Hosts it may reach.")},
+             {"network_mode", one_of("What it may reach; learn allows all and notes what was needed.",
+                                     {"full", "allowlist", "learn", "none"})},
+             {"allowlist", list(text("Host."), host_forms)},
+             {"allowed_hosts", list(text("Host."), "The same as allowlist, under the name of .caged.yaml.")},
+             {"network_rate", count("Most bytes a second over its network; 0: no limit.")},
+             {"network_bytes", count("Most bytes in all over its network; 0: no limit.")},
              {"repo", text("Repository to put into /workspace: URL, or a path on the server.")},
              {"repo_token", text("Token for a private repository.")},
              {"repo_branch", text("Branch.")},
@@ -360,16 +370,25 @@ void add_sandbox_operations(services& s) {
       "", get);
 
   const json budget{{"type", {"number", "null"}}, {"minimum", 0}, {"description", "US dollars; null: none."}};
-  info = declare("sandbox.update", "PATCH", "/v1/sandboxes/{id}", scope::sandbox,
-                 "Change a sandbox's name, idle time, budget or labels",
-                 input({{"id", sandbox_id()},
-                        {"name", text("Name.")},
-                        {"timeout", {{"type", "number"}, {"minimum", 1}, {"description", "Idle seconds."}}},
-                        {"budget", budget},
-                        {"metadata", text_map("Labels; replaces all.")}},
-                       {"id"}),
-                 sandbox_schema());
+  info = declare(
+      "sandbox.update", "PATCH", "/v1/sandboxes/{id}", scope::sandbox,
+      "Change a sandbox's name, idle time, budget, labels or network",
+      input({{"id", sandbox_id()},
+             {"name", text("Name.")},
+             {"timeout", {{"type", "number"}, {"minimum", 1}, {"description", "Idle seconds."}}},
+             {"budget", budget},
+             {"metadata", text_map("Labels; replaces all.")},
+             {"network_mode", one_of("What it may reach, from now on.", {"full", "allowlist", "learn", "none"})},
+             {"allowlist", list(text("Host."), host_forms)},
+             {"allowed_hosts", list(text("Host."), "The same as allowlist.")},
+             {"network_rate", count("Most bytes a second; 0: no limit.")},
+             {"network_bytes", count("Most bytes in all; 0: no limit.")}},
+            {"id"}),
+      sandbox_schema());
   info.idempotent = true;
+  info.description =
+      "Changes what is given and leaves the rest. A change of the network takes effect at once, also for "
+      "connections that are open: those no longer allowed are cut.";
   add(s, std::move(info), "", update);
 
   info = declare("sandbox.destroy", "DELETE", "/v1/sandboxes/{id}", scope::sandbox,

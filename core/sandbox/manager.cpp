@@ -169,7 +169,10 @@ task<void> manager::become(std::shared_ptr<live> l, state to, json fact) {
     co_return saved.error();
   }
   l->changed.cancel();
-  if (to != state::running && to != state::paused) drop_client(*l);
+  if (to != state::running && to != state::paused) {
+    drop_client(*l);
+    if (parts_.network != nullptr) parts_.network->close(r.id);
+  }
   if (to == state::destroyed) parts_.journal->set_current_session(r.id, "");
   co_return result<void>{};
 }
@@ -296,12 +299,21 @@ task<record> manager::update(std::string id, json patch) {
         patch["budget"].is_null() ? 0 : static_cast<std::int64_t>(patch["budget"].get<double>() * 1e6 + 0.5);
     l->rec.budget_alert = 0;
   }
+  if (auto ok = change_network(l->rec, patch); !ok) {
+    l->rec = before;
+    co_return ok.error();
+  }
   if (patch.contains("metadata")) l->rec.metadata = patch["metadata"].get<std::map<std::string, std::string>>();
   json fact{{"phase", "updated"}, {"changed", patch}};
   if (auto saved = co_await save(l, "lifecycle", std::move(fact)); !saved) {
     l->rec = before;
     co_return saved.error();
   }
+  // Kept first: a server that dies now comes back with the new rules.
+  const bool settled = before.network_mode == l->rec.network_mode && before.allowlist == l->rec.allowlist &&
+                       before.network_rate == l->rec.network_rate && before.network_bytes == l->rec.network_bytes;
+  if (!settled && (l->rec.status == state::running || l->rec.status == state::paused))
+    if (auto opened = co_await open_network(l); !opened) co_return opened.error();
   co_return l->rec;
 }
 

@@ -10,6 +10,7 @@
 
 #include "core/config/host_config.hpp"
 #include "core/journal/journal.hpp"
+#include "core/network/egress.hpp"
 #include "core/runtime/async_mutex.hpp"
 #include "core/runtime/scope.hpp"
 #include "core/sandbox/agent_client.hpp"
@@ -29,6 +30,9 @@ using image_table = std::map<std::string, std::vector<std::string>>;  // by back
 // whether a path of the host or an SSH URL may be cloned (scope full only).
 result<create_request> parse_create(const json& arguments, const caller& who, const config::host_config& host,
                                     const std::vector<std::string>& backends, const image_table& images);
+
+// The rules of a record's network; refuses modes and patterns that cannot work.
+result<network::rules> network_rules(const record& r);
 
 // One sandbox while the host runs. Owned by the manager; calls hold a shared_ptr.
 struct live {
@@ -71,6 +75,7 @@ class manager {
     storage* records = nullptr;
     std::map<std::string, vmm_backend*> backends;  // by short name: "jail"
     const config::host_config* config = nullptr;
+    network::egress* network = nullptr;
     // Adds what every sandbox's environment gets from the host; may be empty.
     std::function<result<void>(const record& r, std::map<std::string, std::string>& env)> add_environment;
     std::filesystem::path staging;                 // for clones; emptied by start()
@@ -119,6 +124,10 @@ class manager {
   task<void> list_images();
   const config::host_config& config() const noexcept { return *parts_.config; }
   std::size_t alive() const noexcept;
+  // Opens the network of sandboxes that were taken over before all services of the host were there.
+  task<void> open_networks();
+  // Counters of its network; null while it has none.
+  json network_status(const std::string& id) const;
 
  private:
   // manager_setup.cpp
@@ -128,6 +137,10 @@ class manager {
   task<void> unpack(std::shared_ptr<live> l, std::shared_ptr<byte_source> tar);
   task<void> check_software(std::shared_ptr<live> l);
   task<void> run_init(std::shared_ptr<live> l);
+  // manager_network.cpp
+  // Opens the way out of a box that was made or adopted, where it has one.
+  task<void> open_network(std::shared_ptr<live> l);
+  result<void> change_network(record& r, const json& patch) const;
   // manager_watch.cpp
   task<void> adopt_all();
   asio::awaitable<void> watch_box(std::shared_ptr<live> l);

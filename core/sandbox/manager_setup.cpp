@@ -77,6 +77,7 @@ task<void> manager::make_box(std::shared_ptr<live> l) {
   l->rec.walls = info->walls;
   l->rec.missing_walls = info->missing;
   watch(l);
+  if (auto opened = co_await open_network(l); !opened) co_return opened.error();
   auto dial = (*backend)->connect(r.id);
   auto stream = co_await runtime::within<box_stream>(std::chrono::seconds(10), "connecting to the agent of " + r.id,
                                                      std::move(dial));

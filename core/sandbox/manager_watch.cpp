@@ -41,6 +41,9 @@ task<void> manager::adopt_all() {
       const auto box = found.find(id);
       if (box != found.end() && box->second != box_state::lost) {
         watch(l);
+        if (auto opened = co_await open_network(l); !opened)
+          parts_.log(log_level::error,
+                     "the network of " + id + " could not be opened again: " + describe(opened.error()));
         json fact{{"phase", "adopted"}, {"message", "taken over after a restart of the server"}};
         if (auto noted = co_await note(l, "lifecycle", std::move(fact)); !noted) co_return noted.error();
         continue;

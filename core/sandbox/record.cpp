@@ -62,6 +62,8 @@ json to_stored(const record& r) {
          {"template", r.template_name},
          {"backend", r.backend},
          {"network_mode", r.network_mode},
+         {"network_rate", r.network_rate},
+         {"network_bytes", r.network_bytes},
          {"init_script", r.init_script},
          {"owner_key", r.owner_key},
          {"cpus", r.cpus},
@@ -110,6 +112,8 @@ record from_stored(const json& j) {
   r.template_name = text("template");
   r.backend = text("backend");
   r.network_mode = text("network_mode");
+  r.network_rate = number("network_rate");
+  r.network_bytes = number("network_bytes");
   r.init_script = text("init_script");
   r.owner_key = text("owner_key");
   r.cpus = j.value("cpus", 0.0);
@@ -159,6 +163,8 @@ json to_api(const record& r, std::int64_t now_us) {
          {"disk_gb", r.disk_gb},
          {"network_mode", r.network_mode},
          {"allowlist", r.allowlist},
+         {"network_rate", r.network_rate},
+         {"network_bytes", r.network_bytes},
          {"packages", r.packages},
          {"agents", r.agents},
          {"secrets", r.secrets},

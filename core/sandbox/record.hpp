@@ -29,6 +29,7 @@ struct record {
   std::string id, name, template_name, backend, network_mode, init_script, owner_key;
   double cpus = 0;
   std::int64_t memory_mb = 0, disk_gb = 0, timeout_s = 0;
+  std::int64_t network_rate = 0, network_bytes = 0;  // most bytes a second, most bytes in all; 0 = no limit
   std::int64_t budget_micro = 0;  // micro-dollars, 0 = none
   repository repo;
   std::vector<std::string> allowlist, packages, agents, secrets;  // secrets: names only

@@ -131,14 +131,13 @@ result<create_request> parse_create(const json& a, const caller& who, const conf
   request.repo_token = a.value("repo_token", "");
   if (auto ok = check_repository(r.repo, who); !ok) return ok.error();
 
-  r.allowlist = a.value("allowlist", std::vector<std::string>());
+  // `allowed_hosts` is what .caged.yaml calls it.
+  r.allowlist = a.value("allowlist", a.value("allowed_hosts", std::vector<std::string>()));
   r.network_mode = a.value("network_mode", "");
   if (r.network_mode.empty()) r.network_mode = r.allowlist.empty() ? host.default_network_mode : "allowlist";
-  if (r.network_mode != "none")
-    return fail(errc::unsupported, "network_mode_unsupported",
-                "network_mode \"" + r.network_mode + "\" was asked for; this version gives sandboxes no network at all",
-                "Use network_mode none, and bring what the work needs in by repo or by copying files.",
-                "/network_mode");
+  r.network_rate = a.value("network_rate", std::int64_t{0});
+  r.network_bytes = a.value("network_bytes", std::int64_t{0});
+  if (auto ok = network_rules(r); !ok) return ok.error();
   r.secrets = a.value("secrets", std::vector<std::string>());
   r.policies = a.value("policies", json::array());
   for (const char* key : {"persona_id", "harness_id"})

@@ -183,7 +183,6 @@ TEST_F(Lifecycle, WhatTheBackendLacksIsUnsupported) {
   const std::string id = make();
   EXPECT_EQ(refused("POST", "/v1/sandboxes/" + id + "/snapshots", {{"name", "s"}}).code, errc::unsupported);
   EXPECT_EQ(refused("POST", "/v1/sandboxes/" + id + "/fork").code, errc::unsupported);
-  EXPECT_EQ(refused("POST", "/v1/sandboxes", {{"network_mode", "full"}}).code, errc::unsupported);
 }
 
 TEST_F(Lifecycle, TwoSandboxesDoNotSeeEachOther) {

@@ -46,7 +46,7 @@ outcome flags(std::vector<std::string> words) {
 TEST(Arguments, WrongValuesNameTheFlag) {
   EXPECT_THAT(flags({"--cpus", "lots"}).failure, HasSubstr("--cpus"));
   EXPECT_THAT(flags({"--memory", "-1"}).failure, HasSubstr("--memory"));
-  EXPECT_THAT(flags({"--network", "open"}).failure, HasSubstr("expected full, allowlist or none"));
+  EXPECT_THAT(flags({"--network", "open"}).failure, HasSubstr("expected full, allowlist, learn or none"));
   EXPECT_THAT(flags({"--timeout", "5x"}).failure, HasSubstr("--timeout"));
   EXPECT_THAT(flags({"--budget", "free"}).failure, HasSubstr("--budget"));
   EXPECT_THAT(flags({"--env", "=x"}).failure, HasSubstr("--env"));

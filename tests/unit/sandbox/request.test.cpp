@@ -57,8 +57,9 @@ TEST(CreateRequest, RefusesWhatCannotWorkAndNamesThePlace) {
        "/repo_subdir"},
       {"branch without repo", {{"repo_branch", "main"}}, scope::full, errc::invalid_argument, "/repo"},
       {"env name", {{"env", {{"A=B", "x"}}}}, scope::full, errc::invalid_argument, nullptr},
-      {"network", {{"network_mode", "full"}}, scope::full, errc::unsupported, "/network_mode"},
-      {"allow-list", {{"allowlist", {"a.example"}}}, scope::full, errc::unsupported, "/network_mode"},
+      {"network", {{"network_mode", "open"}}, scope::full, errc::invalid_argument, "/network_mode"},
+      {"no list", {{"network_mode", "allowlist"}}, scope::full, errc::invalid_argument, "/allowlist"},
+      {"allow-list", {{"allowlist", {"a.example", "*.com"}}}, scope::full, errc::invalid_argument, "/allowlist/1"},
   };
   for (const auto& c : cases) {
     auto r = parse(c.arguments, c.granted);

@@ -27,6 +27,7 @@ struct request {
   headers fields;
   std::string remote;     // peer address, for the log
   bool secure = false;    // came over TLS
+  std::string sandbox_id;  // of the sandbox from inside which it came; "" = from outside
 
   // First value of a header, "" when absent; the name in lower case.
   std::string_view field(std::string_view name) const noexcept;

@@ -1,6 +1,7 @@
 // How a host makes, starts and ends the HTTP front; and the problem documents all transports answer with.
 #pragma once
 
+#include <boost/asio/ip/tcp.hpp>
 #include <caged/host.hpp>
 #include <caged/http.hpp>
 #include <chrono>
@@ -46,6 +47,12 @@ class server : public front {
   virtual asio::awaitable<void> stop() = 0;
 
   virtual server_statistics statistics() const = 0;
+
+  // Whether a transport serves this host by suffix ("llm.caged.internal").
+  virtual bool serves(std::string_view host) const = 0;
+  // Takes over a connection from inside a sandbox, with what was read of it already. It reaches hosts under
+  // caged.internal that are served by suffix and nothing else of this server; requests carry the sandbox's id.
+  virtual void adopt(asio::ip::tcp::socket socket, std::string already_read, std::string sandbox_id) = 0;
 };
 
 // {type,title,status,detail,reason{code,message,action,path?}} of RFC 7807. `status` 0 = by the class of the error.

@@ -16,6 +16,7 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t read_size = 16 * 1024;
 constexpr std::size_t read_ahead = 64 * 1024;
+constexpr std::string_view inner_suffix = ".caged.internal";
 
 std::string address_text(const tcp::endpoint& endpoint) {
   auto address = endpoint.address();
@@ -48,8 +49,14 @@ std::string http_date() {
   return text;
 }
 
-connection::connection(std::shared_ptr<hub> h, tcp::socket socket, strand s)
-    : hub_(std::move(h)), strand_(std::move(s)), socket_(std::move(socket)), timer_(strand_) {
+connection::connection(std::shared_ptr<hub> h, tcp::socket socket, strand s, std::string already_read,
+                       std::string sandbox_id)
+    : hub_(std::move(h)),
+      strand_(std::move(s)),
+      socket_(std::move(socket)),
+      timer_(strand_),
+      in_(std::move(already_read)),
+      sandbox_id_(std::move(sandbox_id)) {
   error_code ec;
   remote_ = address_text(socket_.remote_endpoint(ec));
   local_ = address_text(socket_.local_endpoint(ec));
@@ -220,19 +227,26 @@ asio::awaitable<bool> connection::read_head(parsed_head& out) {
     co_return false;
   }
   out = std::move(std::get<parsed_head>(parsed));
-  out.head.remote = remote_;
+  out.head.remote = sandbox_id_.empty() ? remote_ : "sandbox " + sandbox_id_;
+  out.head.sandbox_id = sandbox_id_;
   co_return true;
 }
 
 asio::awaitable<void> connection::serve(parsed_head head) {
   route_miss why{};
-  const bool ours = hub_->names.is_ours(head.head.host, local_);
+  // From inside a sandbox only the internal names lead anywhere: no key of the API may be tried from there.
+  const bool inside = !sandbox_id_.empty();
+  const bool ours = !inside && hub_->names.is_ours(head.head.host, local_);
   std::shared_ptr<const std::vector<route_entry>> routes;
   {
     const std::lock_guard guard(hub_->lock);
     routes = hub_->routes;
   }
-  const auto target = find_route(*routes, head.head.host, ours, head.head.path, why);
+  auto target = find_route(*routes, head.head.host, ours, head.head.path, why);
+  if (inside && !head.head.host.ends_with(inner_suffix)) {
+    target = nullptr;
+    why = route_miss::unknown_host;
+  }
   if (target == nullptr && why == route_miss::unknown_host) {
     co_await refuse(421, "unknown_host", "this server is not called \"" + head.head.host + "\"",
                     "Use the address it listens on, or add the name to the server's configuration.");

@@ -34,9 +34,10 @@ struct hub {
   std::shared_ptr<const std::vector<route_entry>> routes = std::make_shared<std::vector<route_entry>>();
   std::map<std::uint64_t, std::weak_ptr<connection>> live;
   std::uint64_t next_id = 1;
+  std::map<std::string, std::size_t> inner;  // connections from inside each sandbox
 
   std::atomic<bool> draining{false};
-  std::atomic<std::size_t> connections{0}, exchanges{0};
+  std::atomic<std::size_t> connections{0}, exchanges{0}, inner_connections{0};
   std::atomic<std::uint64_t> accepted{0}, requests{0}, refused{0}, turned_away{0};
 
   void log(log_level level, std::string message) const {
@@ -48,7 +49,8 @@ enum class io_end : std::uint8_t { ok = 1, closed, timeout };
 
 class connection : public std::enable_shared_from_this<connection> {
  public:
-  connection(std::shared_ptr<hub> h, tcp::socket socket, strand s);
+  connection(std::shared_ptr<hub> h, tcp::socket socket, strand s, std::string already_read = {},
+             std::string sandbox_id = {});
 
   // The whole life: requests until either side closes. The socket is closed on return.
   asio::awaitable<void> run();
@@ -98,6 +100,7 @@ class connection : public std::enable_shared_from_this<connection> {
   clock::time_point timer_wakes_ = clock::time_point::max();
   std::string in_;          // read and not yet used
   std::string remote_, local_;
+  std::string sandbox_id_;  // "" = from outside
   bool gone_ = false;       // nothing more can be read or written
   bool read_late_ = false;  // the read that just ended was ended by its deadline
   bool reading_ = false;

@@ -10,6 +10,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
+constexpr std::size_t inner_most = 2048;  // connections from inside one sandbox
+
 class server_impl : public server, public std::enable_shared_from_this<server_impl> {
  public:
   server_impl(asio::any_io_executor executor, server_options options) : hub_(std::make_shared<hub>()) {
@@ -27,6 +29,8 @@ class server_impl : public server, public std::enable_shared_from_this<server_im
   task<void> drain(std::chrono::milliseconds grace) override;
   asio::awaitable<void> stop() override;
   server_statistics statistics() const override;
+  bool serves(std::string_view host) const override;
+  void adopt(tcp::socket socket, std::string already_read, std::string sandbox_id) override;
 
   result<void> route(std::string host_suffix, std::string path_prefix, handler h) override;
   void unroute(std::string_view host_suffix, std::string_view path_prefix) override;
@@ -129,7 +133,7 @@ asio::awaitable<void> server_impl::accept_loop(std::shared_ptr<hub> h, std::shar
 
 void server_impl::take(const std::shared_ptr<hub>& h, tcp::socket socket, strand on) {
   const auto most = h->options.bounds.connections;
-  const std::size_t now = h->connections.fetch_add(1) + 1;
+  const std::size_t now = h->connections.fetch_add(1) + 1 - h->inner_connections;
   h->accepted.fetch_add(1, std::memory_order_relaxed);
   if (now > most + 64) {  // a flood: not even an explanation
     h->connections.fetch_sub(1);
@@ -207,6 +211,55 @@ asio::awaitable<void> server_impl::stop() {
   }
   if (hub_->connections > 0)
     hub_->log(log_level::error, std::to_string(hub_->connections) + " connections could not be ended");
+}
+
+bool server_impl::serves(std::string_view host) const {
+  std::shared_ptr<const std::vector<route_entry>> routes;
+  {
+    const std::lock_guard guard(hub_->lock);
+    routes = hub_->routes;
+  }
+  return std::any_of(routes->begin(), routes->end(), [host](const auto& r) {
+    if (r.suffix.empty() || !host.ends_with(r.suffix)) return false;
+    return host.size() == r.suffix.size() || host[host.size() - r.suffix.size() - 1] == '.';
+  });
+}
+
+void server_impl::adopt(tcp::socket socket, std::string already_read, std::string sandbox_id) {
+  error_code ec;
+  const auto protocol = socket.local_endpoint(ec).protocol();
+  const strand on = asio::make_strand(hub_->executor);
+  tcp::socket here(on);
+  const auto handle = socket.release(ec);
+  if (ec) return;
+  here.assign(protocol, handle, ec);
+  if (ec || hub_->draining) return;
+  std::uint64_t id = 0;
+  const auto conn = std::make_shared<connection>(hub_, std::move(here), on, std::move(already_read), sandbox_id);
+  {
+    const std::lock_guard guard(hub_->lock);
+    // A sandbox may not take the places of others.
+    if (hub_->inner[sandbox_id] >= inner_most) {
+      hub_->turned_away.fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+    ++hub_->inner[sandbox_id];
+    id = hub_->next_id++;
+    hub_->live.emplace(id, conn);
+  }
+  hub_->connections.fetch_add(1);
+  hub_->inner_connections.fetch_add(1);
+  const auto ended = [h = hub_, id, conn, sandbox_id](std::exception_ptr) {
+    conn->shut();
+    {
+      const std::lock_guard guard(h->lock);
+      h->live.erase(id);
+      if (--h->inner[sandbox_id] == 0) h->inner.erase(sandbox_id);
+    }
+    h->inner_connections.fetch_sub(1);
+    h->connections.fetch_sub(1);
+  };
+  asio::co_spawn(on, conn->run(), asio::bind_cancellation_slot(conn->cancel_signal().slot(), ended));
 }
 
 server_statistics server_impl::statistics() const {
