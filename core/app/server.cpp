@@ -7,7 +7,6 @@
 #include "core/base/file.hpp"
 #include "core/base/log.hpp"
 #include "core/base/version.hpp"
-#include "core/network/settings.hpp"
 
 namespace caged::app {
 namespace {
@@ -221,22 +220,6 @@ result<void> server::open_parts() {
   money.log = [](log_level level, std::string message) { base::log(level, "meter", message); };
   if (auto ok = wait(purses_.connect(std::move(money))); !ok) return ok.error();
   return wait(judge_->start());
-}
-
-result<void> server::open_network() {
-  auto options = network::make_settings(config_, config::process_environment());
-  if (!options) return options.error();
-  network::egress::parts parts;
-  parts.executor = loop_.executor();
-  parts.options = std::move(*options);
-  parts.publish = [this](event e) { sink_.publish(std::move(e)); };
-  parts.serves = [this](std::string_view host) { return http_->serves(host); };
-  parts.hand_over = [this](asio::ip::tcp::socket connection, std::string already_read, std::string sandbox_id) {
-    http_->adopt(std::move(connection), std::move(already_read), std::move(sandbox_id));
-  };
-  parts.log = [](log_level level, std::string message) { base::log(level, "network", message); };
-  network_ = std::make_unique<network::egress>(std::move(parts));
-  return {};
 }
 
 result<void> server::listen() {

@@ -74,11 +74,16 @@ task<verdict> box_network::judge(std::shared_ptr<flow> f, sniffed seen) {
   }
   verdict v = decide(rules_, to);
   if (!v.allowed || !plane_.parts_.policy) co_return v;
-  json question{{"host", to.name},
-                {"address", to.address.to_string()},
+  // Rules by address are decided: the policy is not asked to match the name. An inner address that the operator allows
+  // is not shown, because policies refuse inner addresses on their own.
+  const bool by_address = std::any_of(rules_.allowed.begin(), rules_.allowed.end(),
+                                      [&to](const auto& p) { return p.matches_address(to.address, to.port); });
+  const bool opened = !class_of(to.address).empty();
+  json question{{"host", strict && by_address ? std::string() : to.name},
+                {"address", opened ? std::string() : to.address.to_string()},
                 {"port", to.port},
                 {"protocol", to.protocol},
-                {"mode", rules_.access == mode::learn ? "full" : to_string(rules_.access)}};
+                {"mode", opened || !strict ? std::string_view("full") : to_string(rules_.access)}};
   json patterns = json::array();
   for (const auto& p : rules_.allowed) patterns.push_back(p.text());
   question["allowed_hosts"] = std::move(patterns);
