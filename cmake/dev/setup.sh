@@ -3,7 +3,7 @@
 # dev_setup [build|test|check|all]: a group contains the ones before it. Nothing is asked of the network, and no
 # privilege is needed, when everything is there.
 dev_setup() {
-  local group="${1:-all}" wanted missing
+  local group="${1:-all}" wanted missing installed=yes
   case "$group" in
     build) wanted='^build' ;;
     test) wanted='^(build|test)' ;;
@@ -18,8 +18,17 @@ dev_setup() {
   command -v apt-get >/dev/null || die "these packages are missing and there is no apt-get here: $missing" \
     "use Debian 12, or install their counterparts and put programs of that name into PATH"
   say "installing: $missing"
+  # What is installed for tests must not begin to serve: they start their own databases and engines.
+  local silent=/usr/sbin/policy-rc.d made=no
+  if [ ! -e "$silent" ]; then
+    made=yes
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$silent" >/dev/null
+    as_root chmod 755 "$silent"
+  fi
   # shellcheck disable=SC2086
-  install_packages $missing
+  (install_packages $missing) || installed=no
+  [ "$made" = no ] || as_root rm -f "$silent"
+  [ "$installed" = yes ] || exit 1
   missing="$(missing_packages "$wanted")"
   [ -z "$missing" ] || die "apt-get succeeded, but these packages are still missing: $missing" \
     "look at the output of apt-get above"
@@ -28,9 +37,18 @@ dev_setup() {
 # Packages of the groups that are not installed, on one line.
 missing_packages() {
   local names have
-  names="$(awk -v wanted="$1" '$1 ~ wanted { print $2 }' cmake/dev/packages.txt)"
+  names="$(awk -v wanted="$1" '$1 ~ wanted { print $2, $3 }' cmake/dev/packages.txt | without_present_programs)"
   have="$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 2>/dev/null | awk '$1 == "ii" { print $2 }' || true)"
   awk 'NR == FNR { have[$1]; next } !($1 in have)' <(printf '%s\n' "$have") <(printf '%s\n' "$names") | xargs
+}
+
+# A line `GROUP PACKAGE program=NAME REASON` is content with a program of that name from anywhere.
+without_present_programs() {
+  local package mark
+  while read -r package mark; do
+    case "$mark" in program=*) if command -v "${mark#program=}" >/dev/null; then continue; fi ;; esac
+    echo "$package"
+  done
 }
 
 as_root() {

@@ -111,7 +111,10 @@ run_ctest() {
   "${around[@]}" ctest --test-dir "$(preset_folder "$preset")" --parallel "$jobs" --output-on-failure --no-tests=error \
     --repeat until-pass:2 --output-junit "$report/$name.xml" "${selection[@]}" "$@" 2>&1 | tee "$log" || status=$?
   # A noisy machine gets one second try per test, and it is said aloud which test took it.
-  sed -n "s/^ *[0-9]*\/[0-9]* Test *#[0-9]*: \([^ ]*\) .*\*\*\*.*/SECOND TRY $name: \1/p" "$log" | sort -u >>"$report/skips" || true
+  sed -n "/\*\*\*Skipped/d; s/^ *[0-9]*\/[0-9]* Test *#[0-9]*: \([^ ]*\) .*\*\*\*.*/SECOND TRY $name: \1/p" "$log" \
+    | sort -u >>"$report/skips" || true
+  sed -n "s/^ *[0-9]*\/[0-9]* Test *#[0-9]*: \([^ ]*\) .*\*\*\*Skipped.*/SKIPPED $name: \1 (its output says why)/p" "$log" \
+    | sort -u >>"$report/skips" || true
   totals="$(sed -n 's/^.*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\).*$/\2 \1/p' "$log" | tail -n 1)"
   if [ -z "$totals" ]; then totals="1 1"; fi
   # ctest also fails for a test that could not run at all: never call that a success.
