@@ -26,7 +26,11 @@ void server::open_judge(storage& records) {
     s.allowed_hosts = r.allowlist;
     s.budget_micros = r.budget_micro;
     s.policies = r.policies;
+    if (const auto* session = sessions_->find(r.session_id)) s.agent = session->agent_type;
     return s;
+  };
+  parts.agent_seen = [this](std::string session, std::string agent) {
+    return sessions_->recognise(std::move(session), std::move(agent));
   };
   parts.pause = [this](std::string id, std::string) { return sandboxes_->pause(std::move(id)); };
   parts.destroy = [this](std::string id, std::string reason) {
@@ -34,6 +38,13 @@ void server::open_judge(storage& records) {
   };
   parts.log = [](log_level level, std::string message) { base::log(level, "judgement", message); };
   judge_ = std::make_unique<judgement::judge>(std::move(parts));
+  judgement::alerts::parts telling;
+  telling.executor = loop_.executor();
+  telling.blocking = loop_.blocking();
+  telling.journal = journal_.get();
+  telling.records = &records;
+  telling.log = [](log_level level, std::string message) { base::log(level, "alerts", message); };
+  alerts_ = std::make_unique<judgement::alerts>(std::move(telling));
 }
 
 }  // namespace caged::app

@@ -142,6 +142,8 @@ result<void> server::open_parts() {
   if (auto ok = wait(journal_->open()); !ok) return ok.error();
   sink_.connect(journal_.get());
   if (auto ok = wait(secrets_.open(config_.data / "secrets.key", *records, *journal_)); !ok) return ok.error();
+  sessions_ = std::make_unique<journal::sessions>(*journal_, *records);
+  if (auto ok = wait(sessions_->restore()); !ok) return ok.error();
   keys_ = std::make_unique<operation::auth>(*records);
   auto first = wait(keys_->open(first_key()));
   if (!first) return first.error();
@@ -153,6 +155,7 @@ result<void> server::open_parts() {
   parts.blocking = loop_.blocking();
   parts.journal = journal_.get();
   parts.records = records;
+  parts.sessions = sessions_.get();
   parts.config = &config_;
   parts.network = network_.get();
   parts.add_environment = [this](const sandbox::record& r, std::map<std::string, std::string>& env) -> result<void> {
@@ -208,6 +211,8 @@ result<void> server::open_parts() {
   previews_.connect(sandboxes_.get(), loop_.blocking());
   operation::add_all_operations(services_);
   services_.judge = judge_.get();
+  services_.sessions = sessions_.get();
+  services_.alerts = alerts_.get();
   operations_.set_gate(operation::make_gate(services_));
   if (auto started = wait(sandboxes_->start()); !started) return started.error();
   sandbox::purse_keeper::parts money;
@@ -219,7 +224,8 @@ result<void> server::open_parts() {
   money.permit = [this](event question) { return judge_->permit(std::move(question)); };
   money.log = [](log_level level, std::string message) { base::log(level, "meter", message); };
   if (auto ok = wait(purses_.connect(std::move(money))); !ok) return ok.error();
-  return wait(judge_->start());
+  if (auto ok = wait(judge_->start()); !ok) return ok.error();
+  return wait(alerts_->start());
 }
 
 result<void> server::listen() {
@@ -248,6 +254,7 @@ void server::stop() {
       log(log_level::warn, "draining: " + describe(ok.error()));
     asio::co_spawn(loop_.executor(), http_->stop(), asio::use_future).get();
   }
+  if (alerts_) asio::co_spawn(loop_.executor(), alerts_->stop(), asio::use_future).get();
   if (judge_) asio::co_spawn(loop_.executor(), judge_->stop(), asio::use_future).get();
   if (sandboxes_) asio::co_spawn(loop_.executor(), sandboxes_->stop(), asio::use_future).get();
   if (network_) asio::co_spawn(loop_.executor(), network_->stop(), asio::use_future).get();

@@ -10,6 +10,7 @@
 #include "core/base/instance_lock.hpp"
 #include "core/config/host_config.hpp"
 #include "core/journal/journal.hpp"
+#include "core/judgement/alerts.hpp"
 #include "core/judgement/judge.hpp"
 #include "core/operation/families.hpp"
 #include "core/plugin/plugin_host.hpp"
@@ -68,10 +69,12 @@ class server {
   sandbox::preview_gate previews_;
   std::unique_ptr<plugins::plugin_host> plugins_;
   std::unique_ptr<journal::journal> journal_;
+  std::unique_ptr<journal::sessions> sessions_;
   std::unique_ptr<operation::auth> keys_;
   std::unique_ptr<network::egress> network_;
   std::unique_ptr<sandbox::manager> sandboxes_;
   std::unique_ptr<judgement::judge> judge_;
+  std::unique_ptr<judgement::alerts> alerts_;
   operation::services services_;
   std::string address_;
   bool made_first_key_ = false;

@@ -91,12 +91,12 @@ int perform(const chosen_command& chosen, session& s) {
   }
 }
 
-int parse_and_perform(int argc, char** argv, const serve_function& serve) {
+int parse_and_perform(int argc, char** argv, const host_functions& host) {
   const split_arguments split = split_at_dashes(argc, argv);
   global_flags flags;
   chosen_command chosen;
   CLI::App root(description, "caged");
-  const command_set set{flags, chosen, split, serve};
+  const command_set set{flags, chosen, split, host.serve, host.policy_tool};
   declare_commands(root, set);
 
   std::vector<std::string> reversed(split.own.rbegin(), split.own.rend());
@@ -169,15 +169,19 @@ void declare_commands(CLI::App& root, const command_set& set) {
   }
   add_host_commands(root, set);
   add_mcp_commands(root, set);
+  add_policy_commands(root, set);
+  add_judgement_commands(root, set);
+  add_replay_commands(root, set);
+  add_alert_commands(root, set);
   add_operation_commands(root, set);
   add_completion_command(root, set);
 }
 
-int run(int argc, char** argv, serve_function serve) {
+int run(int argc, char** argv, host_functions host) {
   // A reader that goes away (caged ls | head) is seen as a failed write, not as a death.
   ::signal(SIGPIPE, SIG_IGN);
   try {
-    return parse_and_perform(argc, argv, serve);
+    return parse_and_perform(argc, argv, host);
   } catch (const std::exception& e) {
     write_all(STDERR_FILENO, std::string("error: ") + e.what() + "\n");
     return 1;

@@ -18,10 +18,17 @@ struct serve_options {
 // Runs the server until it is told to stop; answers the exit code. Prints its own errors.
 using serve_function = std::function<int(const serve_options&)>;
 
+// What the command line has done by rooms it does not know.
+struct host_functions {
+  serve_function serve;
+  // The tools for policies: {tool, …} → its answer. See app/policy_tool.hpp.
+  std::function<result<json>(const json&)> policy_tool;
+};
+
 // Parses the arguments, runs one command, answers the exit code of the process:
 //   0 done · 1 failed · 2 bad usage · run and exec: the command's own, 128+n when signal n ended it, 124 when its
 //   time ran out, 125 when Caged itself failed.
 // Never throws.
-int run(int argc, char** argv, serve_function serve);
+int run(int argc, char** argv, host_functions host);
 
 }  // namespace caged::cli

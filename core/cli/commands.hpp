@@ -27,6 +27,7 @@ struct command_set {
   chosen_command& chosen;
   const split_arguments& split;
   const serve_function& serve;
+  const std::function<result<json>(const json&)>& policy_tool;
 
   // A subcommand with the global flags, examples and what it calls under its help, and its action. A command that is
   // an operation takes its words from the registry: help_of("sandbox.pause").
@@ -48,6 +49,10 @@ void add_snapshot_commands(CLI::App& parent, const command_set& set);  // snapsh
 void add_network_commands(CLI::App& parent, const command_set& set);  // network get set log why
 void add_host_commands(CLI::App& root, const command_set& set);  // keys plugins doctor templates capabilities
 void add_money_commands(CLI::App& root, const command_set& set);  // cost secrets
+void add_policy_commands(CLI::App& root, const command_set& set);  // policy list check test explain replay new
+void add_judgement_commands(CLI::App& root, const command_set& set);  // trust approvals
+void add_alert_commands(CLI::App& root, const command_set& set);  // alerts
+void add_replay_commands(CLI::App& root, const command_set& set);  // replay audit sessions
 void add_local_commands(CLI::App& root, const command_set& set);  // serve version login config
 void add_operation_commands(CLI::App& root, const command_set& set);  // operations
 void add_mcp_commands(CLI::App& root, const command_set& set);  // mcp

@@ -119,12 +119,12 @@ void take_plugins(const json& root, host_config& out) {
   }
 }
 
-result<void> take_drain_time(const document& doc, host_config& out) {
-  if (!doc.root.contains("drain_time")) return {};
-  const json& given = doc.root["drain_time"];
+result<void> take_time(const document& doc, const char* key, std::chrono::seconds& slot) {
+  if (!doc.root.contains(key)) return {};
+  const json& given = doc.root[key];
   const auto time = parse_duration(given.is_string() ? given.get<std::string>() : given.dump());
-  if (!time) return doc.wrong("/drain_time", time.error().message, time.error().action);
-  out.drain_time = *time;
+  if (!time) return doc.wrong("/" + std::string(key), time.error().message, time.error().action);
+  slot = *time;
   return {};
 }
 
@@ -206,7 +206,8 @@ result<host_config> parse_host_config(std::string_view text, std::string_view na
   if (auto ok = take_paths(doc, "plugin_dirs", out.plugin_dirs); !ok) return ok.error();
   if (auto ok = take_paths(doc, "repo_roots", out.repo_roots); !ok) return ok.error();
   if (auto ok = take_limits(doc, out); !ok) return ok.error();
-  if (auto ok = take_drain_time(doc, out); !ok) return ok.error();
+  if (auto ok = take_time(doc, "drain_time", out.drain_time); !ok) return ok.error();
+  if (auto ok = take_time(doc, "session_idle", out.session_idle); !ok) return ok.error();
   if (doc.root.contains("budgets")) {
     const auto micro = [&](const char* key) {
       return static_cast<std::int64_t>(doc.root["budgets"].value(key, 0.0) * 1e6 + 0.5);

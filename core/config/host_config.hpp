@@ -71,6 +71,7 @@ struct host_config {
     std::uint32_t connections = 16384;             // of one sandbox at a time
   } network;
 
+  std::chrono::seconds session_idle{600};         // after which an agent's session is over
   std::chrono::seconds drain_time{20};            // how long a stopping server waits for running requests
   std::filesystem::path source;                   // the file it came from; empty = defaults
 };

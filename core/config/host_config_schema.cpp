@@ -51,6 +51,7 @@ constexpr std::string_view schema_text = R"json({
     "default_network_mode": {"enum": ["full", "allowlist", "learn", "none"]},
     "accept_missing": {"$ref": "#/$defs/texts", "description": "walls whose absence is accepted, see caged doctor"},
     "repo_roots": {"$ref": "#/$defs/texts", "description": "host folders that `repo` may name as a path"},
+    "session_idle": {"type": ["string", "integer"], "description": "idle time that ends an agent's session, like 10m"},
     "drain_time": {"type": ["string", "integer"], "description": "seconds, or a time like 20s"},
     "budgets": {
       "type": "object", "additionalProperties": false,

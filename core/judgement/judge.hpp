@@ -24,6 +24,8 @@ class judge {
     std::chrono::seconds approval_time{300};
     std::function<std::optional<subject>(std::string_view sandbox_id)> subject_of;
     act pause, destroy;
+    // A known coding agent was started in the session.
+    std::function<task<void>(std::string session_id, std::string agent)> agent_seen;
     std::function<void(log_level, std::string)> log;
   };
   explicit judge(parts p);
@@ -44,13 +46,14 @@ class judge {
 
   // Trust of a session, see trust_book::show(); everything that was stored before the call counts.
   task<json> trust(std::string session_id, std::string sandbox_id);
+  // The same as it stands, without waiting.
+  task<json> recorded_trust(std::string session_id, std::string sandbox_id) {
+    return book_.show(std::move(session_id), std::move(sandbox_id));
+  }
   // The score in memory; nullopt when the session is not at work.
   std::optional<int> score(const std::string& session_id) const;
   // Waits until all that is stored now has been told to the policies, at most a second.
   asio::awaitable<void> catch_up();
-  // Nothing more will happen in this session.
-  void session_ended(const std::string& session_id);
-
   approvals& questions() noexcept { return approvals_; }
   engines& policies() noexcept { return engines_; }
 

@@ -1,5 +1,6 @@
 // Observers: every fact of the journal is told to the policies, once, also across restarts.
 #include "core/base/time.hpp"
+#include "core/judgement/agent_kind.hpp"
 #include "core/judgement/judge.hpp"
 #include "core/judgement/seen.hpp"
 #include "core/runtime/deadline.hpp"
@@ -10,9 +11,10 @@ namespace {
 constexpr auto keep_every = std::chrono::seconds(2);
 constexpr std::int64_t context_life_us = 1'000'000;
 
-bool ends_sandbox(const event& e) {
+bool ends_session(const event& e) {
   const auto to = e.type == "lifecycle" && e.data.is_object() ? e.data.value("to", "") : std::string();
-  return to == "destroyed";
+  const auto action = e.type == "lifecycle" && e.data.is_object() ? e.data.value("action", "") : std::string();
+  return to == "destroyed" || action == "session_ended";
 }
 
 }  // namespace
@@ -96,7 +98,7 @@ const json& judge::context(trust_page& page, const event& e) {
 task<void> judge::look_at(event e) {
   if (e.sandbox_id.empty() || e.session_id == journal::host_session) co_return result<void>{};
   const std::uint64_t id = e.id;
-  const bool last = ends_sandbox(e);
+  const bool last = ends_session(e);
   auto seen = as_seen(std::move(e));
   if (!seen) co_return result<void>{};
   auto page = book_.find(seen->session_id);
@@ -109,6 +111,9 @@ task<void> judge::look_at(event e) {
     page = *opened;
   }
   if (id <= page->observed) co_return result<void>{};
+  if (page->agent.empty() && seen->type == "command") page->agent = agent_of(seen->data);
+  if (!page->agent.empty() && !std::exchange(page->agent_told, true))
+    (void)co_await parts_.agent_seen(page->session_id, page->agent);
   const policy::verdict v = page->engine->observe(*seen, context(*page, *seen));
   page->observed = id;
   page->dirty = true;
@@ -164,10 +169,6 @@ std::optional<int> judge::score(const std::string& session_id) const {
   const auto page = book_.find(session_id);
   if (!page) return std::nullopt;
   return page->score.score();
-}
-
-void judge::session_ended(const std::string& session_id) {
-  if (const auto page = book_.find(session_id)) page->ended = true;
 }
 
 asio::awaitable<void> judge::catch_up() {

@@ -20,6 +20,8 @@ struct trust_page {
   std::int64_t updated_us = 0;
   json context;                                   // ctx.session, made now and then
   std::int64_t context_us = 0;
+  std::string agent;                              // recognised by what it runs
+  bool agent_told = false;
   bool dirty = false, ended = false;
 };
 

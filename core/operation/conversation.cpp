@@ -113,7 +113,7 @@ std::string exit_text(const json& exit) {
 }
 
 task<json> speak(std::shared_ptr<duplex> client, std::shared_ptr<agent_process> process,
-                 talk_options::output_form form) {
+                 talk_options::output_form form, std::function<void(std::string_view)> heard) {
   std::string held;  // the beginning of a character whose rest has not come yet
   while (true) {
     auto item = co_await process->next();
@@ -131,6 +131,7 @@ task<json> speak(std::shared_ptr<duplex> client, std::shared_ptr<agent_process> 
       (void)co_await client->write(std::move(out));
       co_return std::move(i.exit);
     }
+    if (heard) heard(i.data);
     if (form == talk_options::output_form::text) {
       held += i.data;
       const std::size_t rest = unfinished_tail(held);
@@ -154,7 +155,7 @@ task<json> talk(std::shared_ptr<duplex> client, std::shared_ptr<agent_client> ag
   if (!how.greeting.empty())
     if (auto sent = co_await send_text(client, how.greeting); !sent) co_return sent.error();
   // Whoever ends first ends the conversation: the process (its exit was sent) or the client (the process goes on).
-  auto outcome = co_await (speak(client, process, how.output) || listen(client, agent, process));
+  auto outcome = co_await (speak(client, process, how.output, how.heard) || listen(client, agent, process));
   if (outcome.index() == 1) co_return json(nullptr);
   auto exit = std::get<0>(std::move(outcome));
   if (!exit) {

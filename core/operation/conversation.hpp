@@ -2,6 +2,7 @@
 #pragma once
 
 #include <caged/streams.hpp>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -12,6 +13,7 @@ namespace caged::operation {
 struct talk_options {
   enum class output_form : std::uint8_t { unset = 0, tagged, binary, text } output = output_form::tagged;
   std::string greeting;       // text frame sent first; "" = none
+  std::function<void(std::string_view)> heard;  // told all output, as it comes; may be empty
 };
 
 // Client frames: binary = stdin; text {"type":"stdin"|"input","data"}, {"type":"stdin_close"},

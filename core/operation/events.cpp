@@ -117,86 +117,88 @@ void add_model_use(const sandbox::purse_keeper& purses, json& session) {
   session["tokens_out"] = out;
 }
 
-// Sessions are made of the sandboxes that hold them: one each, until agents open sessions of their own.
-task<json> session_of(services* s, std::shared_ptr<sandbox::live> l) {
-  const auto& r = l->rec;
-  event_query q;
-  q.session_id = r.session_id;
-  auto count = co_await s->records->count_events(std::move(q));
-  if (!count) co_return count.error();
-  const auto now = base::now_us();
-  const json shown = to_api(r, now);
-  const bool over =
-      r.status == sandbox::state::destroyed || r.status == sandbox::state::stopped || r.status == sandbox::state::error;
-  json body{{"id", r.session_id},
-            {"sandbox_id", r.id},
-            {"persona_id", nullptr},
-            {"status", !over       ? "active"
-                       : r.failure ? "failed"
-                                   : "completed"},
-            {"agent_type", nullptr},
-            {"model", nullptr},
-            {"tokens_in", 0},
-            {"tokens_out", 0},
-            {"cost_usd", shown["total_cost"]},
-            {"llm_cost", shown["llm_cost"]},
-            {"compute_cost", shown["cost"]},
-            {"total_cost", shown["total_cost"]},
-            {"trust_score", nullptr},
-            {"event_count", *count},
-            {"duration_ms", ((over && r.stopped_us ? r.stopped_us : now) - r.created_us) / 1000},
-            {"started_at", base::format_time(r.created_us)}};
+// A session as the API shows it. Its costs are the sandbox's while it is the current one.
+json session_body(services* s, const journal::session& one) {
+  json body = journal::to_json(one);
+  body.erase("version");
+  const bool active = one.status == "active";
+  const auto score = s->judge->score(one.id);
+  body["persona_id"] = nullptr;
+  body["agent_type"] = one.agent_type.empty() ? json(nullptr) : json(one.agent_type);
+  body["model"] = one.model.empty() ? json(nullptr) : json(one.model);
+  body["trust_score"] = score ? json(*score) : json(nullptr);
   add_model_use(*s->purses, body);
-  body["ended_at"] = over && r.stopped_us ? json(base::format_time(r.stopped_us)) : json(nullptr);
+  json shown = json::object();
+  if (auto box = s->sandboxes->find(one.sandbox_id); box && (active || (*box)->rec.session_id == one.id))
+    shown = to_api((*box)->rec, base::now_us());
+  body["llm_cost"] = shown.value("llm_cost", json(0));
+  body["compute_cost"] = shown.value("cost", json(0));
+  body["cost_usd"] = shown.value("total_cost", json(0));
+  body["total_cost"] = body["cost_usd"];
+  return body;
+}
+
+task<json> with_trust(services* s, json body) {
+  if (!body["trust_score"].is_null()) co_return body;
+  auto shown = co_await s->judge->recorded_trust(body["id"].get<std::string>(), body["sandbox_id"].get<std::string>());
+  if (!shown) co_return shown.error();
+  body["trust_score"] = (*shown)["score"];
   co_return body;
 }
 
-task<reply> sandbox_sessions(services* s, call c) {
-  auto found = s->sandboxes->find(c.arguments["id"].get<std::string>());
-  if (!found) co_return found.error();
-  auto one = co_await session_of(s, *found);
-  if (!one) co_return one.error();
+task<json> session_page(services* s, std::string sandbox, std::size_t skip, std::size_t limit) {
+  auto page = co_await s->sessions->page(std::move(sandbox), skip, limit);
+  if (!page) co_return page.error();
   json rows = json::array();
-  rows.push_back(std::move(*one));
-  co_return answer(std::move(rows));
+  for (const auto& one : *page) {
+    auto row = co_await with_trust(s, session_body(s, one));
+    if (!row) co_return row.error();
+    rows.push_back(std::move(*row));
+  }
+  co_return rows;
+}
+
+task<reply> sandbox_sessions(services* s, call c) {
+  const auto id = c.arguments["id"].get<std::string>();
+  if (auto found = s->sandboxes->find(id); !found) co_return found.error();
+  auto rows = co_await session_page(s, id, 0, 1000);
+  if (!rows) co_return rows.error();
+  co_return answer(std::move(*rows));
 }
 
 task<reply> list_sessions(services* s, call c) {
   const std::size_t page = c.arguments.value("page", 1), per_page = c.arguments.value("per_page", 20);
-  auto all = s->sandboxes->all();
-  std::reverse(all.begin(), all.end());
-  json rows = json::array();
-  for (std::size_t i = (page - 1) * per_page; i < all.size() && rows.size() < per_page; ++i) {
-    auto one = co_await session_of(s, all[i]);
-    if (!one) co_return one.error();
-    rows.push_back(std::move(*one));
-  }
-  json pages{{"page", page},
-             {"per_page", per_page},
-             {"total", all.size()},
-             {"total_pages", (all.size() + per_page - 1) / per_page}};
-  co_return answer({{"data", std::move(rows)}, {"pagination", std::move(pages)}});
+  const std::size_t total = s->sessions->count({});
+  auto rows = co_await session_page(s, {}, (page - 1) * per_page, per_page);
+  if (!rows) co_return rows.error();
+  json pages{
+      {"page", page}, {"per_page", per_page}, {"total", total}, {"total_pages", (total + per_page - 1) / per_page}};
+  co_return answer({{"data", std::move(*rows)}, {"pagination", std::move(pages)}});
 }
 
-result<std::shared_ptr<sandbox::live>> by_session(services* s, const std::string& session) {
-  for (const auto& l : s->sandboxes->all())
-    if (l->rec.session_id == session) return l;
-  return fail(errc::not_found, "session_not_found", "there is no session \"" + session + "\"",
-              "List them: GET /v1/sessions.", "/session");
+// A key of one sandbox sees the sessions of no other.
+result<void> check_session(services* s, const call& c) {
+  const auto id = c.arguments["session"].get<std::string>();
+  const auto* one = s->sessions->find(id);
+  if (!one)
+    return fail(errc::not_found, "session_not_found", "there is no session \"" + id + "\"",
+                "List them: GET /v1/sessions.", "/session");
+  return {};
 }
 
 task<reply> get_session(services* s, call c) {
-  auto l = by_session(s, c.arguments["session"].get<std::string>());
-  if (!l) co_return l.error();
-  auto one = co_await session_of(s, *l);
+  if (auto known = check_session(s, c); !known) co_return known.error();
+  auto one = co_await s->sessions->get(c.arguments["session"].get<std::string>());
   if (!one) co_return one.error();
-  co_return answer(std::move(*one));
+  auto row = co_await with_trust(s, session_body(s, *one));
+  if (!row) co_return row.error();
+  co_return answer(std::move(*row));
 }
 
 task<reply> replay(services* s, call c) {
   event_query q;
   q.session_id = c.arguments["session"].get<std::string>();
-  if (auto l = by_session(s, q.session_id); !l) co_return l.error();
+  if (auto known = check_session(s, c); !known) co_return known.error();
   q.after_sequence = c.arguments.value("after_seq", std::uint64_t{0});
   q.types = c.arguments.value("type", std::vector<std::string>());
   const std::size_t limit = c.arguments.value("limit", std::size_t{100});
@@ -227,8 +229,7 @@ task<reply> replay(services* s, call c) {
 
 task<reply> replay_summary(services* s, call c) {
   const auto session = c.arguments["session"].get<std::string>();
-  auto l = by_session(s, session);
-  if (!l) co_return l.error();
+  if (auto known = check_session(s, c); !known) co_return known.error();
   json types = json::object();
   std::uint64_t count = 0, after = 0;
   std::int64_t first = 0, last = 0;
@@ -271,14 +272,6 @@ task<reply> verify(services* s, call c) {
 }
 
 }  // namespace
-
-task<std::vector<std::string>> sessions_of(services* s, std::string sandbox_id) {
-  auto found = s->sandboxes->find(sandbox_id);
-  if (!found) co_return found.error();
-  std::vector<std::string> ids;
-  ids.push_back((*found)->rec.session_id);
-  co_return ids;
-}
 
 void add_event_operations(services& s) {
   const auto own = [&s](operation_info info, family_handler handler) {

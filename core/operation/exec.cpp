@@ -6,6 +6,7 @@
 #include "core/operation/conversation.hpp"
 #include "core/operation/families.hpp"
 #include "core/operation/schema.hpp"
+#include "core/operation/terminal_record.hpp"
 
 namespace caged::operation {
 namespace {
@@ -260,6 +261,11 @@ task<reply> exec_socket(services* s, call c) {
   talk_options how;
   json greeting{{"type", "start"}, {"process_id", (*process)->id()}, {"pid", (*process)->pid()}};
   how.greeting = greeting.dump();
+  if (given->value("tty", false)) {
+    const auto record = std::make_shared<terminal_record>(s, at->box, (*process)->id(), given->value("cols", 80),
+                                                          given->value("rows", 24));
+    how.heard = [record](std::string_view output) { record->take(output); };
+  }
   auto exit = co_await talk(c.conversation, at->agent, *process, std::move(how));
   if (!exit) co_return exit.error();
   if (!exit->is_null()) (void)co_await s->sandboxes->command_finished(at->box, (*process)->id(), std::move(*exit));

@@ -15,6 +15,8 @@ void add_all_operations(services& s) {
   add_policy_operations(s);
   add_secret_operations(s);
   add_billing_operations(s);
+  add_ingest_operations(s);
+  add_alert_operations(s);
 }
 
 }  // namespace caged::operation

@@ -15,6 +15,9 @@ class purse_keeper;
 class preview_gate;
 }  // namespace caged::sandbox
 
+namespace caged::judgement {
+class alerts;
+}
 namespace caged::operation {
 
 // What the handlers work on. Outlives every call.
@@ -32,6 +35,8 @@ struct services {
   sandbox::vault* secrets = nullptr;
   sandbox::purse_keeper* purses = nullptr;
   sandbox::preview_gate* previews = nullptr;
+  journal::sessions* sessions = nullptr;
+  judgement::alerts* alerts = nullptr;
 };
 
 void add_sandbox_operations(services& s);  // create list get update destroy pause resume, changes, metrics, ports, git
@@ -51,13 +56,13 @@ void add_billing_operations(services& s);  // usage
 void add_all_operations(services& s);
 
 void add_policy_operations(services& s);  // policies, trust, approvals
+void add_ingest_operations(services& s);
+void add_alert_operations(services& s);
 
 // The gates of the registry: commands, terminals and file operations are asked about before they happen.
 gate make_gate(services& s);
 // The same for what only its handler knows.
 task<void> permit_create(services* s, sandbox::record wanted);
-// Ids of a sandbox's sessions, newest first.
-task<std::vector<std::string>> sessions_of(services* s, std::string sandbox_id);
 task<void> permit_command(services* s, json arguments, std::string transport);
 
 using family_handler = task<reply> (*)(services*, call);

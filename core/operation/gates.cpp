@@ -1,4 +1,5 @@
 // What is asked of the policies before an operation acts.
+#include "core/judgement/agent_kind.hpp"
 #include "core/judgement/seen.hpp"
 #include "core/operation/families.hpp"
 
@@ -20,9 +21,28 @@ json command_data(const json& a, const std::string& source) {
   return d;
 }
 
-task<void> at_gate(services* s, std::string operation, json arguments, std::string transport) {
+// What the client says it is, when that is a plain name; else what we know it by.
+std::string agent_kind(const call& c) {
+  const bool plain = !c.agent.empty() && c.agent.size() <= 40 &&
+                     c.agent.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789-_.") == std::string::npos;
+  return plain ? c.agent : judgement::agent_of_client(c.client);
+}
+
+// Operations that are an agent's work, and so begin or go on with its session.
+bool is_work(const operation_info& info) {
+  if (info.read_only) return false;
+  for (const char* family : {"sandbox.exec", "sandbox.terminal", "file.", "process."})
+    if (info.name.starts_with(family)) return true;
+  return false;
+}
+
+task<void> at_gate(services* s, bool work, std::string agent, std::string operation, json arguments,
+                   std::string transport) {
   // A sandbox that is not there is the handler's to refuse: its answer says so.
-  if (!s->sandboxes->find(arguments.value("id", ""))) co_return result<void>{};
+  auto found = s->sandboxes->find(arguments.value("id", ""));
+  if (!found) co_return result<void>{};
+  if (work)
+    if (auto begun = co_await s->sandboxes->agent_at_work(*found, std::move(agent)); !begun) co_return begun.error();
   if (operation == "sandbox.exec" || operation == "sandbox.exec_stream")
     co_return co_await permit_command(s, std::move(arguments), std::move(transport));
   if (operation == "sandbox.terminal" && !arguments.contains("session")) {
@@ -69,7 +89,9 @@ task<void> permit_create(services* s, sandbox::record wanted) {
 }
 
 gate make_gate(services& s) {
-  return [&s](const operation_info& info, const call& c) { return at_gate(&s, info.name, c.arguments, c.transport); };
+  return [&s](const operation_info& info, const call& c) {
+    return at_gate(&s, is_work(info), agent_kind(c), info.name, c.arguments, c.transport);
+  };
 }
 
 }  // namespace caged::operation

@@ -2,6 +2,7 @@
 #include "core/operation/conversation.hpp"
 #include "core/operation/families.hpp"
 #include "core/operation/schema.hpp"
+#include "core/operation/terminal_record.hpp"
 
 namespace caged::operation {
 namespace {
@@ -44,9 +45,15 @@ task<reply> terminal(services* s, call c) {
   how.output = c.arguments.value("binary", false) ? talk_options::output_form::binary : talk_options::output_form::text;
   json greeting{{"type", "session"}, {"session", (*process)->id()}, {"pid", (*process)->pid()}};
   how.greeting = greeting.dump();
+  const auto record = std::make_shared<terminal_record>(s, at->box, (*process)->id(), c.arguments.value("cols", 80),
+                                                        c.arguments.value("rows", 24));
+  how.heard = [record](std::string_view output) { record->take(output); };
   auto exit = co_await talk(c.conversation, at->agent, *process, std::move(how));
   if (!exit) co_return exit.error();
-  if (!exit->is_null()) (void)co_await s->sandboxes->command_finished(at->box, (*process)->id(), std::move(*exit));
+  if (!exit->is_null()) {
+    (void)co_await s->sandboxes->command_finished(at->box, (*process)->id(), std::move(*exit));
+    s->sandboxes->agent_left(at->box);
+  }
   co_return reply{};
 }
 

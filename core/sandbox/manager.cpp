@@ -133,7 +133,12 @@ task<void> manager::save_with(std::shared_ptr<live> l, std::string type, json fa
   put.id = l->rec.id;
   put.body = to_stored(l->rec);
   writes.push_back(std::move(put));
-  co_return co_await append(l, std::move(type), std::move(fact), took, std::move(writes));
+  const auto change = std::exchange(l->session_change, std::nullopt);
+  if (change) writes.push_back(journal::sessions::put(*change));
+  auto done = co_await append(l, std::move(type), std::move(fact), took, std::move(writes));
+  if (!done) co_return done.error();
+  if (change) parts_.sessions->keep(*change);
+  co_return result<void>{};
 }
 
 task<void> manager::note(std::shared_ptr<live> l, std::string type, json data, std::chrono::microseconds took) {
@@ -161,6 +166,14 @@ task<void> manager::become(std::shared_ptr<live> l, state to, json fact) {
   if (to == state::stopped || to == state::error || to == state::destroyed)
     if (r.stopped_us == 0) r.stopped_us = now;
   r.status = to;
+  if (to == state::stopped || to == state::error || to == state::destroyed) {
+    const auto* session = parts_.sessions->find(r.session_id);
+    if (session && session->status == "active") {
+      l->session_change = *session;
+      l->session_change->status = to == state::error ? "failed" : "completed";
+      l->session_change->ended_us = now;
+    }
+  }
   fact["from"] = to_string(before.status);
   fact["to"] = to_string(to);
   auto saved = co_await save(l, "lifecycle", std::move(fact));
@@ -188,7 +201,8 @@ task<record> manager::create(create_request request) {
     l->rec.id = random_id("cage-", 12);
   } while (sandboxes_.contains(l->rec.id));
   if (l->rec.name.empty()) l->rec.name = l->rec.id;
-  l->rec.session_id = random_id("sess-", 16);
+  l->session_change = parts_.sessions->draft(l->rec.id);
+  l->rec.session_id = l->session_change->id;
   l->rec.created_us = base::now_us();
   sandboxes_.emplace(l->rec.id, l);
   parts_.journal->set_current_session(l->rec.id, l->rec.session_id);  // for what backends see by themselves

@@ -9,7 +9,7 @@
 #include <unordered_map>
 
 #include "core/config/host_config.hpp"
-#include "core/journal/journal.hpp"
+#include "core/journal/sessions.hpp"
 #include "core/network/egress.hpp"
 #include "core/runtime/async_mutex.hpp"
 #include "core/runtime/scope.hpp"
@@ -46,6 +46,8 @@ struct live {
   int calls = 0;                          // operations and streams under way; an idle sandbox has none
   bool watched = false;                   // watch_box runs for it
   std::map<int, std::int64_t> ports;      // listened on inside → when it was first seen, Unix microseconds
+  std::optional<journal::session> session_change;  // stored with the next save()
+  bool agent_left = false;                // its terminal ended; the session ends soon unless somebody comes
   std::map<std::string, json> commands;   // by the agent's handle: started, their end not yet in the journal
   std::set<std::string> finishing;        // of them, those whose end is being written
 };
@@ -73,6 +75,7 @@ class manager {
     asio::any_io_executor executor, blocking;
     journal::journal* journal = nullptr;
     storage* records = nullptr;
+    journal::sessions* sessions = nullptr;
     std::map<std::string, vmm_backend*> backends;  // by short name: "jail"
     const config::host_config* config = nullptr;
     network::egress* network = nullptr;
@@ -114,6 +117,10 @@ class manager {
   void command_started(std::shared_ptr<live> l, std::string process, json fact);
   // Writes the end of a command, once; durable when it returns.
   task<void> command_finished(std::shared_ptr<live> l, std::string process, json exit);
+  // Somebody works in the sandbox: the session goes on, or a new one begins. `agent` is its kind, "" = not known.
+  task<void> agent_at_work(std::shared_ptr<live> l, std::string agent);
+  // An agent hung up: unless another comes at once, its session is over.
+  void agent_left(std::shared_ptr<live> l) { l->agent_left = true; }
   // Work that belongs to no single call; cancelled and joined by stop().
   void run(std::string name, asio::awaitable<void> work) { work_.spawn(std::move(name), std::move(work)); }
   result<vmm_backend*> backend_of(const record& r) const;
@@ -146,6 +153,7 @@ class manager {
   asio::awaitable<void> watch_box(std::shared_ptr<live> l);
   asio::awaitable<void> tick();
   asio::awaitable<void> tick_one(std::shared_ptr<live> l);
+  task<void> end_idle_session(std::shared_ptr<live> l);
   task<void> check_budget(std::shared_ptr<live> l);
 
   void watch(std::shared_ptr<live> l);

@@ -102,6 +102,7 @@ asio::awaitable<void> manager::tick() {
 
 asio::awaitable<void> manager::tick_one(std::shared_ptr<live> l) {
   if (l->rec.budget_micro > 0) (void)co_await check_budget(l);
+  (void)co_await end_idle_session(l);
   if (l->rec.status != state::running || l->calls > 0 || l->rec.timeout_s == 0) co_return;
   const auto idle = std::chrono::steady_clock::now() - l->last_used;
   if (idle < std::chrono::seconds(l->rec.timeout_s)) co_return;

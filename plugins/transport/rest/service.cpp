@@ -228,6 +228,8 @@ task<void> service::run_operation(context_ptr c) {
   work->arguments = std::move(*arguments);
   work->who = c->who;
   work->transport = "rest";
+  work->agent = c->exchange->head().field("x-caged-agent");
+  work->client = c->exchange->head().field("user-agent");
   if (info.gives == payload::duplex) co_return co_await run_socket(c, std::move(*work));
   if (info.gives == payload::items) {
     work->resume_after = c->exchange->head().field("last-event-id");

@@ -58,15 +58,21 @@ TEST(sessions, are_listed_and_restored) {
     if (i == 8) continue;
     ASSERT_TRUE(w.l.run(all.end(s.id, session_end::completed)));
   }
-  std::sort(of_one.begin(), of_one.end());
+  std::reverse(of_one.begin(), of_one.end());
   std::vector<std::string> listed;
-  for (const auto& s : w.l.run(all.list("cage-1", "", 3)).value()) listed.push_back(s.id);
-  for (const auto& s : w.l.run(all.list("cage-1", listed.back(), 10)).value()) listed.push_back(s.id);
+  for (const auto& s : w.l.run(all.page("cage-1", 0, 3)).value()) listed.push_back(s.id);
+  for (const auto& s : w.l.run(all.page("cage-1", 3, 10)).value()) listed.push_back(s.id);
   EXPECT_EQ(listed, of_one);
-  EXPECT_EQ(w.l.run(all.list("", "", 100))->size(), 10u);
+  EXPECT_EQ(w.l.run(all.page("", 0, 100))->size(), 10u);
+  EXPECT_EQ(all.count("cage-2"), 5u);
+  ASSERT_TRUE(w.l.run(all.forget(listed.back())));
+  EXPECT_EQ(all.count("cage-1"), 4u);
+  EXPECT_FALSE(w.l.run(all.get(listed.back())));
   const std::string current = w.log.current_session("cage-1");
   w.log.set_current_session("cage-1", "");
-  ASSERT_TRUE(w.l.run(all.restore()));
+  sessions again(w.log, w.store);
+  ASSERT_TRUE(w.l.run(again.restore()));
+  EXPECT_EQ(again.count(""), 9u);
   EXPECT_EQ(w.log.current_session("cage-1"), current);
   EXPECT_EQ(w.log.current_session("cage-2"), "");
 }

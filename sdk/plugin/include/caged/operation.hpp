@@ -67,6 +67,8 @@ struct call {
   json arguments = json::object();
   caller who;
   std::string transport;                // "rest", "mcp": goes into the event
+  std::string agent;                    // kind of agent the client says it is, "" = says nothing
+  std::string client;                   // what the client calls itself: User-Agent, MCP clientInfo
   std::string media_type;               // of `body`
   std::shared_ptr<byte_source> body;    // for takes == bytes
   std::string resume_after;             // Last-Event-ID for item streams
