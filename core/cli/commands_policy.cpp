@@ -1,9 +1,9 @@
 // caged policy: write, check, test and try policies. They are read here, not by the server.
-#include <caged/http.hpp>
 #include <core/cli/commands.hpp>
 #include <core/cli/journal_pages.hpp>
 
 #include <fstream>
+#include <iostream>
 #include <iterator>
 
 namespace caged::cli {

@@ -229,8 +229,8 @@ asio::awaitable<void> alerts::deliver(std::string id) {
     l.id = id;
     if (found != alerts_.end()) l.body = letter_body(channel, found->second);
     auto sending = [l] { return send(l); };
-    auto sent = l.url.empty() || l.body.empty() ? result<void>(fail(errc::not_found, "channel_gone", "the channel or the alert is gone"))
-                                                : co_await runtime::on_pool(parts_.blocking, std::move(sending));
+    result<void> sent = fail(errc::not_found, "channel_gone", "the channel or the alert is gone", "Set the channel again.");
+    if (!l.url.empty() && !l.body.empty()) sent = co_await runtime::on_pool(parts_.blocking, std::move(sending));
     json& now = deliveries_[id];
     now["attempts"] = attempt + 1;
     if (sent)

@@ -70,14 +70,14 @@ end
 -- Pauses once when the score falls under args.pause_below, kills once under args.kill_below (0 = never).
 function M.consequence(ctx)
   local state, args = ctx.state, ctx.args
-  local score = 100 - state.total
+  local score = math.max(0, 100 - state.total)
   if score < args.kill_below and not state.killed then
     state.killed = true
-    return kill(string.format("the trust score is %d", score < 0 and 0 or floor(score)), { rule = "trust_critical", advice = "read the deductions; the sandbox is gone" })
+    return kill(string.format("the trust score is %d", floor(score)), { rule = "trust_critical", advice = "read the deductions; the sandbox is gone" })
   end
   if score < args.pause_below and not state.paused then
     state.paused = true
-    return pause(string.format("the trust score is %d", score < 0 and 0 or floor(score)), { rule = "trust_critical", advice = "read the deductions, then resume or destroy the sandbox" })
+    return pause(string.format("the trust score is %d", floor(score)), { rule = "trust_critical", advice = "read the deductions, then resume or destroy the sandbox" })
   end
 end
 

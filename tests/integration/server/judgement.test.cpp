@@ -35,11 +35,12 @@ class Judgement : public ::testing::Test {
     data = temporary_folder();
     std::filesystem::create_directories(data / "policies/asker");
     std::ofstream(data / "policies/asker/asker.lua") << asker;
-    config = "policies: {folders: [" + (data / "policies").string() + "], approval_time: 2s}\nsession_idle: 1s\n";
+    config = "policies: {folders: [" + (data / "policies").string() + "], approval_time: 2s}\nsession_idle: " + idle() + "\n";
     host.emplace(data, config);
     ASSERT_TRUE(host->healthy()) << host->log();
     client.emplace(host->client());
   }
+  virtual std::string idle() const { return "10m"; }
   void TearDown() override {
     for (const auto& id : made) (void)client->call("DELETE", "/v1/sandboxes/" + id);
     client.reset();
@@ -58,12 +59,12 @@ class Judgement : public ::testing::Test {
     return answer ? error{} : answer.error();
   }
   std::string make(json policies = json::array()) {
-    const std::string id = call("POST", "/v1/sandboxes", {{"policies", std::move(policies)}, {"wait", true}})["id"];
+    const std::string id = call("POST", "/v1/sandboxes", {{"policies", std::move(policies)}, {"wait", true}})["id"].get<std::string>();
     made.push_back(id);
     return id;
   }
   json trust_of(const std::string& id) {
-    const std::string session = call("GET", "/v1/sandboxes/" + id)["session_id"];
+    const std::string session = call("GET", "/v1/sandboxes/" + id)["session_id"].get<std::string>();
     return call("GET", "/v1/sessions/" + session + "/trust");
   }
 
@@ -160,7 +161,12 @@ TEST_F(Judgement, ChangedPoliciesAreInForceAndBrokenOnesAreNot) {
   EXPECT_FALSE(exec("echo changed"));
 }
 
-TEST_F(Judgement, SessionsBeginWithAnAgentAndEndWhenItIdles) {
+class ShortSessions : public Judgement {
+ protected:
+  std::string idle() const override { return "1s"; }
+};
+
+TEST_F(ShortSessions, BeginWithAnAgentAndEndWhenItIdles) {
   const std::string id = make();
   http::client_request r;
   r.method = "POST";
@@ -196,7 +202,7 @@ TEST_F(Judgement, WhatAgentsReportIsKeptAndMarked) {
   const json told = call("POST", "/v1/events/ingest", {{"events", {good, strange, late, other}}});
   EXPECT_EQ(told["accepted"], 2);
   EXPECT_EQ(told["errors"], 2);
-  const std::string session = call("GET", "/v1/sandboxes/" + id)["session_id"];
+  const std::string session = call("GET", "/v1/sandboxes/" + id)["session_id"].get<std::string>();
   const json events = call("GET", "/v1/sessions/" + session + "/replay?type=command&type=other")["events"];
   ASSERT_EQ(events.size(), 2u);
   EXPECT_EQ(events[0]["data"]["reported"], true);
