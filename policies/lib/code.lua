@@ -1,7 +1,7 @@
 -- Programs given on the command line (python -c, perl -e, node -e …): what they are up to, told by the calls they make.
 local M = {}
 
-local find, lower, gsub = string.find, string.lower, string.gsub
+local find, lower, gsub, match = string.find, string.lower, string.gsub, string.match
 
 local function any(text, words)
   for i = 1, #words do
@@ -52,6 +52,15 @@ function M.findings(text, language)
     add("pipe_to_shell", language .. " code fetches (" .. fetch .. ") and runs (" .. run .. ")")
   elseif run and (find(run, "ex") or find(run, "eval") or find(run, "system") or find(run, "load")) and any(plain, decodes) then
     add("hidden_code", language .. " code decodes something and runs it (" .. run .. ")")
+  end
+  if any(plain, { "print", "console.log", "puts ", "echo " }) then
+    for _, pattern in ipairs { "environ%.get%(%s*['\"]([%w_]+)", "environ%[%s*['\"]([%w_]+)", "getenv%(%s*['\"]([%w_]+)", "process%.env%.([%w_]+)", "ENV%[%s*['\"]([%w_]+)" } do
+      local variable = match(plain, pattern)
+      if variable and M.sensitive_name(variable) then
+        add("secret_variable", language .. " code shows " .. variable)
+        break
+      end
+    end
   end
   local secret = any(plain, secret_files)
   if secret then

@@ -209,7 +209,7 @@ local function check_writes(step, out)
   if (step.name == "chmod" or step.name == "install") then
     for i = 2, #step.argv do
       local word = step.argv[i]
-      if find(word, "^[ugo]*%+[rwx]*s") or find(word, "^0?[2467][0-7][0-7][0-7]$") and step.name == "chmod" or find(word, "^%-m0?4") then
+      if find(word, "^[ugo]*%+[rwx]*s") or find(word, "^0?[2467][0-7][0-7][0-7]$") and (step.name == "chmod" or step.argv[i - 1] == "-m" or step.argv[i - 1] == "--mode") or find(word, "^%-m0?4") then
         if not find(word, "^0?2") or find(word, "^0?[467]") then add(out, "setuid", shown(step)) end
         break
       end
