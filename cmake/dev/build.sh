@@ -3,9 +3,10 @@
 # The folder a preset builds into.
 preset_folder() { if [ "$1" = release ]; then echo build; else echo "build-$1"; fi; }
 
-# dev_build [TARGET…]: the release preset.
+# dev_build [TARGET…]: the release preset; without a target all that a user runs, no tests.
 dev_build() {
   configure_preset release
+  [ $# -gt 0 ] || set -- ship
   compile_preset release "$@"
 }
 
