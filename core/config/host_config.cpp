@@ -106,6 +106,20 @@ result<void> take_limits(const document& doc, host_config& out) {
   return {};
 }
 
+void take_snapshots(const json& root, host_config& out) {
+  out.wake_paused = root.value("wake_paused", out.wake_paused);
+  if (!root.contains("snapshots")) return;
+  const json& given = root["snapshots"];
+  auto& s = out.snapshots;
+  const auto bytes = [&given](const char* key, std::uint64_t otherwise) {
+    return given.contains(key) ? static_cast<std::uint64_t>(given[key].get<double>() * (1ull << 30)) : otherwise;
+  };
+  s.per_sandbox = given.value("per_sandbox", s.per_sandbox);
+  s.account_bytes = bytes("account_gb", s.account_bytes);
+  s.each_bytes = bytes("each_gb", s.each_bytes);
+  s.on_idle = given.value("on_idle", s.on_idle);
+}
+
 void take_plugins(const json& root, host_config& out) {
   if (!root.contains("plugins")) return;
   for (const auto& [kind, names] : root["plugins"].items()) {
@@ -208,6 +222,7 @@ result<host_config> parse_host_config(std::string_view text, std::string_view na
   if (auto ok = take_limits(doc, out); !ok) return ok.error();
   if (auto ok = take_time(doc, "drain_time", out.drain_time); !ok) return ok.error();
   if (auto ok = take_time(doc, "session_idle", out.session_idle); !ok) return ok.error();
+  take_snapshots(doc.root, out);
   if (doc.root.contains("budgets")) {
     const auto micro = [&](const char* key) {
       return static_cast<std::int64_t>(doc.root["budgets"].value(key, 0.0) * 1e6 + 0.5);

@@ -50,6 +50,14 @@ struct host_config {
   } limits;
 
   struct {
+    std::uint32_t per_sandbox = 20;               // those that somebody asked for
+    std::uint64_t account_bytes = 10ull << 30;    // of all sandboxes made with one key
+    std::uint64_t each_bytes = 2ull << 30;
+    bool on_idle = true;                          // one is taken when an idle sandbox is paused
+  } snapshots;
+  bool wake_paused = false;                       // a request to a paused sandbox resumes it
+
+  struct {
     std::int64_t account_micro = 0;               // micro-dollars of all sandboxes together, 0 = none
     std::int64_t session_micro = 0;               // of one session
   } budgets;

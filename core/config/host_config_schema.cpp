@@ -61,6 +61,16 @@ constexpr std::string_view schema_text = R"json({
         "session": {"type": "number", "minimum": 0, "maximum": 1000000000, "description": "by one session"}
       }
     },
+    "snapshots": {
+      "type": "object", "additionalProperties": false,
+      "properties": {
+        "per_sandbox": {"type": "integer", "minimum": 0, "maximum": 10000, "description": "those asked for"},
+        "account_gb": {"type": "number", "minimum": 0, "maximum": 1000000, "description": "of sandboxes made with one key"},
+        "each_gb": {"type": "number", "minimum": 0, "maximum": 1000000},
+        "on_idle": {"type": "boolean", "description": "take one when an idle sandbox is paused"}
+      }
+    },
+    "wake_paused": {"type": "boolean", "description": "a request to a paused sandbox resumes it"},
     "limits": {
       "type": "object", "additionalProperties": false,
       "properties": {

@@ -142,7 +142,13 @@ table sandboxes() {
       {"snapshot.get", {{"One", {{"snapshot", "snap_7f3a"}}, kept()}}},
       {"snapshot.delete", {{"Remove it", {{"snapshot", "snap_7f3a"}}, nullptr}}},
       {"snapshot.restore",
-       {{"Into the sandbox it came from", {{"snapshot", "snap_7f3a"}, {"target_sandbox_id", box}}, kept()}}},
+       {{"Into the sandbox it came from", {{"snapshot", "snap_7f3a"}, {"target_sandbox_id", box}}, {{"status", "restored"}}}}},
+      {"snapshot.download",
+       {{"Where",
+         {{"snapshot", "snap_7f3a"}},
+         {{"url", "/v1/snapshots/snap_7f3a/download/content"}, {"expires_in_seconds", 3600}}}}},
+      {"snapshot.content", {{"The archive", {{"snapshot", "snap_7f3a"}}, nullptr}}},
+      {"snapshot.upload", {{"One that was downloaded", in({{"name", "clean"}}), kept()}}},
   };
 }
 

@@ -28,6 +28,7 @@ task<void> manager::start() {
   std::filesystem::create_directories(parts_.staging, ignored);
   if (auto listed = co_await list_images(); !listed) co_return listed.error();
   if (auto adopted = co_await adopt_all(); !adopted) co_return adopted.error();
+  if (auto swept = co_await adopt_snapshots(); !swept) co_return swept.error();
   work_.spawn("sandbox clock", tick());
   co_return result<void>{};
 }
@@ -197,6 +198,7 @@ task<record> manager::create(create_request request) {
                    "Destroy some (`caged ls`, `caged destroy`), or raise limits.sandboxes in the configuration.");
   auto l = std::make_shared<live>(parts_.executor);
   l->rec = std::move(request.wanted);
+  l->from_snapshot = std::move(request.from_snapshot);
   do {
     l->rec.id = random_id("cage-", 12);
   } while (sandboxes_.contains(l->rec.id));
@@ -337,6 +339,10 @@ task<std::shared_ptr<agent_client>> manager::agent(std::shared_ptr<live> l) {
   if (r.status == state::destroyed)
     co_return fail(errc::not_found, "sandbox_destroyed", "sandbox " + r.id + " is destroyed",
                    "Make a new one with `caged up`.", "/id");
+  if (r.status == state::paused && parts_.config->wake_paused) {
+    // Somebody else may have woken it meanwhile, which is as good.
+    if (auto woken = co_await resume(r.id); !woken && r.status != state::running) co_return woken.error();
+  }
   if (r.status != state::running) {
     std::string action = "See `caged status " + r.id + "`.";
     if (r.status == state::paused) action = "Resume it first: `caged resume " + r.id + "`.";

@@ -3,6 +3,7 @@
 
 #include <caged/operation.hpp>
 #include <caged/vmm.hpp>
+#include <caged/vmm_archive.hpp>
 #include <chrono>
 #include <memory>
 #include <set>
@@ -22,6 +23,7 @@ namespace caged::sandbox {
 struct create_request {
   record wanted;
   std::string repo_token;
+  std::string from_snapshot;  // its files instead of a template's; nothing is fetched or run at set-up
 };
 
 using image_table = std::map<std::string, std::vector<std::string>>;  // by backend
@@ -44,6 +46,8 @@ struct live {
   asio::steady_timer changed;             // cancelled at each change of state: a condition variable
   std::chrono::steady_clock::time_point last_used = std::chrono::steady_clock::now();
   int calls = 0;                          // operations and streams under way; an idle sandbox has none
+  std::string from_snapshot;              // what the next box is made of; empty: the template
+  unsigned generation = 0;                // grows when another box takes the place of the sandbox's
   bool watched = false;                   // watch_box runs for it
   std::map<int, std::int64_t> ports;      // listened on inside → when it was first seen, Unix microseconds
   std::optional<journal::session> session_change;  // stored with the next save()
@@ -108,6 +112,20 @@ class manager {
   task<box_usage> usage(std::string id);
   task<std::vector<box_change>> changes(std::string id);
 
+  // Snapshots as rows: id, sandbox_id, name, description, status, trigger, size_bytes … manager_snapshot.cpp
+  task<std::vector<json>> snapshot_rows();
+  task<json> snapshot_row(std::string snapshot_id);
+  // `about`: name, description, trigger (manual, auto, fork).
+  task<json> take_snapshot(std::string id, json about);
+  // Into `target`, or where it came from: that sandbox's processes end and its files are the snapshot's.
+  task<void> restore_snapshot(std::string snapshot_id, std::string target);
+  task<void> delete_snapshot(std::string snapshot_id);
+  // `count` new sandboxes with the files of `id`, its settings and a history of their own: all of them or none.
+  task<std::vector<std::string>> fork(std::string id, std::string name, unsigned count);
+  // .tar.gz to and from a socket, which they close.
+  task<json> export_snapshot(std::string snapshot_id, int fd);
+  task<json> import_snapshot(std::string id, json about, int fd);
+
   // Writes facts about a sandbox, durable when it returns.
   task<void> note(std::shared_ptr<live> l, std::string type, json data, std::chrono::microseconds took = {});
   // The same, with the sandbox's record and further writes in one commit.
@@ -148,6 +166,13 @@ class manager {
   // Opens the way out of a box that was made or adopted, where it has one.
   task<void> open_network(std::shared_ptr<live> l);
   result<void> change_network(record& r, const json& patch) const;
+  // manager_snapshot.cpp
+  task<void> commit_one(write w);
+  task<std::uint64_t> snapshot_room(record of, std::string trigger);
+  task<void> drop_snapshot(json row);
+  task<void> adopt_snapshots();
+  asio::awaitable<void> keep_idle(std::shared_ptr<live> l);
+  result<vmm_archive*> archives_of(const json& row) const;
   // manager_watch.cpp
   task<void> adopt_all();
   asio::awaitable<void> watch_box(std::shared_ptr<live> l);
@@ -171,6 +196,7 @@ class manager {
 
   parts parts_;
   runtime::scope work_;
+  runtime::async_mutex snapshots_;  // one snapshot at a time: their limits are counted
   std::unordered_map<std::string, std::shared_ptr<live>> sandboxes_;
   image_table images_;
 };

@@ -16,16 +16,24 @@ std::string tail(const std::string& text, std::size_t limit) {
   return text.size() <= limit ? text : "…" + text.substr(text.size() - limit);
 }
 
+// A sandbox that has a box already gets another one in its place.
+task<box_info> begin_box(vmm_backend& backend, box_spec spec, state now) {
+  if (now == state::pending) return backend.make(std::move(spec));
+  return backend.restore(std::move(spec));
+}
+
 }  // namespace
 
 asio::awaitable<void> manager::set_up(std::shared_ptr<live> l, std::string repo_token) {
   auto guard = co_await l->lifecycle.lock();
   if (l->rec.status != state::pending) co_return;  // destroyed before it began
   result<void> step = co_await make_box(l);
-  if (step && !l->rec.repo.url.empty()) step = co_await fetch_repository(l, std::move(repo_token));
-  if (step && !(l->rec.packages.empty() && l->rec.agents.empty())) step = co_await check_software(l);
-  if (step && !l->rec.init_script.empty()) step = co_await run_init(l);
-  const bool brought_in = !l->rec.repo.url.empty() || !l->rec.init_script.empty();
+  const bool from_template = l->from_snapshot.empty();
+  l->from_snapshot.clear();
+  if (step && from_template && !l->rec.repo.url.empty()) step = co_await fetch_repository(l, std::move(repo_token));
+  if (step && from_template && !(l->rec.packages.empty() && l->rec.agents.empty())) step = co_await check_software(l);
+  if (step && from_template && !l->rec.init_script.empty()) step = co_await run_init(l);
+  const bool brought_in = from_template && (!l->rec.repo.url.empty() || !l->rec.init_script.empty());
   if (step && brought_in) {
     // What the user's commands change is told apart from what set-up brought in. The backend's own mark is the start.
     auto backend = backend_of(l->rec);
@@ -71,7 +79,8 @@ task<void> manager::make_box(std::shared_ptr<live> l) {
   if (parts_.add_environment)
     if (auto added = parts_.add_environment(r, spec.env); !added) co_return added.error();
   spec.accept_missing = parts_.config->accept_missing;
-  auto making = (*backend)->make(std::move(spec));
+  spec.snapshot = l->from_snapshot;
+  auto making = begin_box(**backend, std::move(spec), r.status);
   auto info = co_await runtime::within<box_info>(make_limit, "making the box of " + r.id, std::move(making));
   if (!info) co_return info.error();
   l->rec.walls = info->walls;

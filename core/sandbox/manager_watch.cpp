@@ -71,10 +71,12 @@ asio::awaitable<void> manager::watch_box(std::shared_ptr<live> l) {
   auto backend = backend_of(l->rec);
   if (!backend) co_return;
   const std::string id = l->rec.id;
+  const unsigned mine = l->generation;
   auto end = co_await (*backend)->wait(id);
   const auto cancelled = (co_await asio::this_coro::cancellation_state).cancelled();
   if (cancelled != asio::cancellation_type::none) co_return;
   auto guard = co_await l->lifecycle.lock();
+  if (mine != l->generation) co_return;  // another box has taken its place
   if (!has_box(l->rec.status)) co_return;  // it was destroyed, or set-up failed: already told
   const std::string reason = end ? end->reason : "lost";
   parts_.log(log_level::warn, "the box of " + id + " ended by itself: " + reason);
@@ -110,6 +112,8 @@ asio::awaitable<void> manager::tick_one(std::shared_ptr<live> l) {
   json fact{{"phase", "idle"}, {"idle_seconds", l->rec.timeout_s}};
   (void)co_await note(l, "lifecycle", std::move(fact));
   auto paused = co_await pause(l->rec.id);
+  // Not here: copying may take long, and the clock is everybody's.
+  if (paused && parts_.config->snapshots.on_idle) work_.spawn("snapshot of " + l->rec.id, keep_idle(l));
   if (!paused) {
     parts_.log(log_level::warn, "idle sandbox " + l->rec.id + " could not be paused: " + describe(paused.error()));
     json told{{"phase", "idle"}, {"message", "could not be paused: " + paused.error().message}};

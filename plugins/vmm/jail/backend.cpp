@@ -142,6 +142,45 @@ task<void> backend::resume(std::string id) {
   co_return co_await on_pool<void>(std::move(work));
 }
 
+task<snapshot_info> backend::snapshot(std::string id, std::string snapshot_id, std::uint64_t most_bytes) {
+  auto k = keeper_;
+  auto work = [k, id, snapshot_id, most_bytes] { return k->snapshot(id, snapshot_id, most_bytes); };
+  co_return co_await on_pool<snapshot_info>(std::move(work));
+}
+
+task<box_info> backend::restore(box_spec spec) {
+  auto k = keeper_;
+  auto work = [k, spec]() -> result<box_info> {
+    auto made = k->restore(spec);
+    if (!made) return made.error();
+    const std::lock_guard lock((*made)->guard);
+    return describe_box((*made)->record);
+  };
+  co_return co_await on_pool<box_info>(std::move(work));
+}
+
+task<void> backend::remove_snapshot(std::string snapshot_id) {
+  auto k = keeper_;
+  auto work = [k, snapshot_id] { return k->remove_snapshot(snapshot_id); };
+  co_return co_await on_pool<void>(std::move(work));
+}
+
+task<void> backend::export_snapshot(std::string snapshot_id, int fd) {
+  auto k = keeper_;
+  auto to = std::make_shared<unique_fd>(fd);
+  auto work = [k, snapshot_id, to] { return k->export_snapshot(snapshot_id, std::move(*to)); };
+  co_return co_await on_pool<void>(std::move(work));
+}
+
+task<snapshot_info> backend::import_snapshot(std::string snapshot_id, int fd, std::uint64_t most_bytes) {
+  auto k = keeper_;
+  auto from = std::make_shared<unique_fd>(fd);
+  auto work = [k, snapshot_id, from, most_bytes] {
+    return k->import_snapshot(snapshot_id, std::move(*from), most_bytes);
+  };
+  co_return co_await on_pool<snapshot_info>(std::move(work));
+}
+
 task<void> backend::mark_files(std::string id) {
   auto k = keeper_;
   auto work = [k, id] { return k->mark_files(id); };
@@ -168,6 +207,7 @@ task<std::vector<owned_fd>> backend::inner_sockets(std::string id, int family, u
 
 void* backend::find_extension(std::string_view name) noexcept {
   if (name == vmm_network::interface_name) return static_cast<vmm_network*>(this);
+  if (name == vmm_archive::interface_name) return static_cast<vmm_archive*>(this);
   return vmm_backend::find_extension(name);
 }
 

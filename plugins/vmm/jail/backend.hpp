@@ -4,10 +4,11 @@
 #include "keeper.hpp"
 
 #include <caged/vmm.hpp>
+#include <caged/vmm_archive.hpp>
 
 namespace caged::vmm::jail {
 
-class backend final : public vmm_backend, public vmm_network {
+class backend final : public vmm_backend, public vmm_network, public vmm_archive {
  public:
   backend(host& from, const json& config);
 
@@ -24,6 +25,11 @@ class backend final : public vmm_backend, public vmm_network {
   task<std::vector<probe>> probe_machine() override;
   task<void> pause(std::string id) override;
   task<void> resume(std::string id) override;
+  task<snapshot_info> snapshot(std::string id, std::string snapshot_id, std::uint64_t most_bytes) override;
+  task<box_info> restore(box_spec spec) override;
+  task<void> remove_snapshot(std::string snapshot_id) override;
+  task<void> export_snapshot(std::string snapshot_id, int fd) override;
+  task<snapshot_info> import_snapshot(std::string snapshot_id, int fd, std::uint64_t most_bytes) override;
   task<void> mark_files(std::string id) override;
   task<std::vector<box_change>> changes(std::string id) override;
   task<box_gate> open_gate(std::string id) override;

@@ -13,6 +13,7 @@ json box_record::to_json() const {
           {"cgroup", cgroup.to_json()},
           {"layers", below},
           {"etc", etc_folder},
+          {"disk_base", disk_base},
           {"walls", walls},
           {"missing", missing},
           {"owners_mapped", owners_mapped},
@@ -37,6 +38,7 @@ result<box_record> box_record::parse(const std::string& text) {
           {l.at("source").get<std::string>(), l.at("target").get<std::string>(), l.at("folder").get<std::string>()});
     }
     r.etc_folder = value->at("etc").get<std::string>();
+    r.disk_base = value->value("disk_base", 0u);
     r.walls = value->at("walls").get<std::vector<std::string>>();
     r.missing = value->at("missing").get<std::vector<std::string>>();
     r.owners_mapped = value->at("owners_mapped").get<bool>();

@@ -19,6 +19,7 @@ struct box_record {
   box_cgroup cgroup;
   std::vector<layer> layers;
   std::string etc_folder;
+  std::uint32_t disk_base = 0;   // first id of the owners of its files on disk; 0: an ordinary user's box
   std::vector<std::string> walls, missing;
   bool owners_mapped = false;
   std::uint64_t witness = 0;     // under which number the witness knows it; 0: its executions are not observed

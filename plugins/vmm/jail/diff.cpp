@@ -41,7 +41,8 @@ void scan_layer(int fs, const layer& l, box_files& out) {
   });
 }
 
-// Places where the kernel or a layer is mounted inside: what lies under them in the root folder is never seen.
+}  // namespace
+
 bool is_covered(const std::string& path, const std::vector<layer>& layers) {
   for (const char* name : {"proc", "sys", "dev", "run"}) {
     if (path == name) return true;
@@ -51,8 +52,6 @@ bool is_covered(const std::string& path, const std::vector<layer>& layers) {
   }
   return false;
 }
-
-}  // namespace
 
 box_files scan(int fs, const std::vector<layer>& layers) {
   box_files out;

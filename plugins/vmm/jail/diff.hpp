@@ -20,6 +20,10 @@ struct file_mark {
   friend bool operator==(const file_mark&, const file_mark&) = default;
 };
 
+// Places where the kernel or a layer is mounted inside: what lies under them in the root folder is never seen. `path`
+// is relative to the root.
+bool is_covered(const std::string& path, const std::vector<layer>& layers);
+
 // By path inside the box.
 using manifest = std::map<std::string, file_mark>;
 

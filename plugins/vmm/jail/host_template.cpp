@@ -390,6 +390,14 @@ result<void> write_names(int fs, const std::string& id) {
   return {};
 }
 
+void replace_names(int fs, const std::string& id, std::uint32_t owner) {
+  unique_fd layers(open_folder(fs, "layers"));
+  builder b{fs, owner};
+  for (const auto& [name, text] : name_files(id)) {
+    if (::unlinkat(layers.get(), name.c_str(), 0) == 0 || errno == ENOENT) b.file(layers.get(), name, text);
+  }
+}
+
 result<void> make_skeleton(int fs, const host_template& from, const std::string& id, std::uint32_t owner) {
   builder b{fs, owner};
   b.folder(fs, "root", 0755);

@@ -34,5 +34,7 @@ result<void> make_skeleton(int fs, const host_template& from, const std::string&
 
 // Tells the box's files its name, before anything in it has looked.
 result<void> write_names(int fs, const std::string& id);
+// The same in files that a box had: whatever lies there under these names is put aside first. A folder is left alone.
+void replace_names(int fs, const std::string& id, std::uint32_t owner);
 
 }  // namespace caged::vmm::jail

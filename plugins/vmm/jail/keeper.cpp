@@ -2,6 +2,7 @@
 
 #include "files.hpp"
 #include "seccomp.hpp"
+#include "volume.hpp"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -63,6 +64,7 @@ result<void> keeper::open() {
   auto trash = open_or_make(options_.data / "trash");
   if (!trash) return trash.error();
   trash_ = std::move(*trash);
+  if (auto opened = open_snapshots(); !opened) return opened;
   auto from = prepare_host_template(options_.data / "templates", options_.source);
   if (!from) return from.error();
   template_ = std::move(*from);
@@ -84,6 +86,7 @@ void keeper::close() {
   live_.clear();
   boxes_.reset();
   trash_.reset();
+  snapshots_.reset();
   filter_.reset();
 }
 
@@ -133,6 +136,13 @@ result<void> keeper::release(const std::string& id, int pidfd, const box_cgroup&
   if (::renameat(boxes_.get(), id.c_str(), trash_.get(), name.c_str()) != 0) {
     if (errno == ENOENT) return {};
     return errno_error(errno, "move the sandbox's folder away");
+  }
+  return empty_trash(name);
+}
+
+result<void> keeper::empty_trash(const std::string& name) {
+  if (unique_fd folder(open_folder(trash_.get(), name.c_str())); folder) {
+    if (auto removed = remove_volume(folder.get(), "fs"); !removed) return removed;
   }
   return remove_tree(trash_.get(), name);
 }

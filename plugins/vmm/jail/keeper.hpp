@@ -9,12 +9,21 @@
 #include "witness_link.hpp"
 
 #include <caged/vmm_network.hpp>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <set>
 
 namespace caged::vmm::jail {
+
+// A snapshot on disk: snapshots/ID with the volume "fs", "snapshot.json" and "mark".
+struct kept_snapshot {
+  unique_fd folder, fs;
+  std::vector<layer> layers;
+  std::string etc_folder;
+  std::uint32_t disk_base = 0;
+};
 
 class keeper {
  public:
@@ -32,6 +41,12 @@ class keeper {
   result<void> resume(const std::string& id);
   result<void> mark_files(const std::string& id);
   result<std::vector<box_change>> changes(const std::string& id);
+  // keeper_snapshot.cpp
+  result<snapshot_info> snapshot(const std::string& id, const std::string& snapshot_id, std::uint64_t most_bytes);
+  result<std::shared_ptr<box>> restore(const box_spec& spec);
+  result<void> remove_snapshot(const std::string& snapshot_id);
+  result<void> export_snapshot(const std::string& snapshot_id, unique_fd to);
+  result<snapshot_info> import_snapshot(const std::string& snapshot_id, unique_fd from, std::uint64_t most_bytes);
   result<std::vector<probe>> probe_machine();
   result<box_gate> open_gate(const std::string& id);
   result<std::vector<owned_fd>> inner_sockets(const std::string& id, int family, unsigned count);
@@ -49,6 +64,8 @@ class keeper {
   result<void> check(const box_spec& spec) const;
   result<std::shared_ptr<box>> make_reserved(const box_spec& spec);
   result<void> build(const box_spec& spec, box& b, parts& p);
+  // The files a box begins with: the template's, or a snapshot's.
+  result<void> fill_folder(const box_spec& spec, box& b, parts& p);
   result<void> prepare_folder(const box_spec& spec, box& b, parts& p);
   result<void> start(const box_spec& spec, box& b, parts& p);
   result<void> await_ready(box& b, int from) const;
@@ -67,6 +84,13 @@ class keeper {
   result<void> sweep(const std::string& name);
   std::shared_ptr<box> try_adopt(const std::string& id);
   void sweep_cgroups();
+  result<void> empty_trash(const std::string& name);
+  // keeper_snapshot.cpp
+  result<void> open_snapshots();
+  result<kept_snapshot> find_snapshot(const std::string& snapshot_id) const;
+  // Runs `fill` on a new snapshot's folder and gives it its name when that has succeeded.
+  result<void> keep_snapshot(const std::string& snapshot_id, const std::function<result<void>(int folder)>& fill);
+  std::vector<std::string> sweep_snapshots();
   int take_slot();
   void give_slot(int slot);
   std::vector<std::string> accepted(const box_spec& spec) const;
@@ -89,7 +113,7 @@ class keeper {
   cgroup_tree cgroups_;
   host_template template_;
   unique_fd filter_;
-  unique_fd boxes_, trash_;  // folders
+  unique_fd boxes_, trash_, snapshots_;  // folders
   exec_evidence execs_;
   file_evidence files_;
   std::unique_ptr<witness_link> witness_;  // null: executions are not observed

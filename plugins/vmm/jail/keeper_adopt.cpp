@@ -103,12 +103,13 @@ result<std::vector<box_info>> keeper::adopt(const std::vector<std::string>& know
   }
   sweep_cgroups();
   for (const auto& name : names_in(trash_.get())) {
-    if (auto removed = remove_tree(trash_.get(), name); !removed) host_.log(log_level::warn, describe(removed.error()));
+    if (auto removed = empty_trash(name); !removed) host_.log(log_level::warn, describe(removed.error()));
   }
   {
     const std::lock_guard lock(guard_);
     for (const auto& [id, b] : live_) used.push_back(b->record.etc_folder);
   }
+  for (auto& etc : sweep_snapshots()) used.push_back(std::move(etc));
   remove_old_templates(options_.data / "templates", used);
   return out;
 }

@@ -1,7 +1,9 @@
 // Making a box: its record, folders, cgroups, then the launcher.
 #include "files.hpp"
 #include "keeper.hpp"
+#include "keeper_parts.hpp"
 #include "launch.hpp"
+#include "volume.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -65,14 +67,6 @@ result<unique_fd> environment_file(const std::map<std::string, std::string>& env
 
 }  // namespace
 
-struct keeper::parts {
-  unique_fd folder, fs, agent, listen, ready_read, ready_write, env;
-  std::uint32_t owner = 0;
-  bool rehearsal = false;  // the launcher stands in for the agent, says that it is ready, and ends
-  bool ahead = false;      // the agent waits for its environment, which comes through `env_write`
-  unique_fd env_write;
-};
-
 result<void> keeper::check(const box_spec& spec) const {
   if (!valid_id(spec.id))
     return invalid("the id \"" + spec.id + "\" is not usable", "Use 1 to 63 letters, digits, dashes and underscores.",
@@ -99,7 +93,7 @@ result<std::shared_ptr<box>> keeper::make(const box_spec& spec) {
       return fail(errc::conflict, "sandbox_exists", "a box \"" + spec.id + "\" exists already", "Choose another id.");
     }
   }
-  result<std::shared_ptr<box>> made = take_warm(spec);
+  result<std::shared_ptr<box>> made = spec.snapshot.empty() ? take_warm(spec) : nullptr;
   if (!*made) made = make_reserved(spec);
   {
     const std::lock_guard lock(guard_);
@@ -109,7 +103,7 @@ result<std::shared_ptr<box>> keeper::make(const box_spec& spec) {
       gone_.erase(spec.id);
     }
   }
-  if (made) warm_->want(spec);
+  if (made && spec.snapshot.empty()) warm_->want(spec);
   return made;
 }
 
@@ -188,6 +182,15 @@ result<void> keeper::build(const box_spec& spec, box& b, parts& p) {
   }
   b.record.layers = template_.layers;
   b.record.etc_folder = template_.etc_folder;
+  b.record.disk_base = p.owner;
+  if (!spec.snapshot.empty()) {
+    auto from = find_snapshot(spec.snapshot);
+    if (!from) return from.error();
+    b.record.layers = from->layers;
+    b.record.etc_folder = from->etc_folder;
+    b.record.disk_base = from->disk_base;
+    p.from = std::move(*from);
+  }
   if (auto intent = write_record(b.record); !intent) return intent;
   if (auto prepared = prepare_folder(spec, b, p); !prepared) return prepared;
   const box_limits limits{spec.cpus, spec.memory_bytes, spec.max_processes};
@@ -202,14 +205,35 @@ result<void> keeper::build(const box_spec& spec, box& b, parts& p) {
   return write_record(b.record);
 }
 
+result<void> keeper::fill_folder(const box_spec& spec, box& b, parts& p) {
+  if (!p.from) {
+    auto fs = make_volume(p.folder.get(), "fs");
+    if (!fs) return fs.error();
+    p.fs = std::move(*fs);
+    if (auto made = make_skeleton(p.fs.get(), template_, spec.id, p.owner); !made) return made;
+    b.mark = to_manifest(scan(p.fs.get(), template_.layers));
+    return {};
+  }
+  if (auto copied = copy_volume(p.from->fs.get(), p.folder.get(), "fs"); !copied) return copied;
+  p.fs.reset(open_folder(p.folder.get(), "fs"));
+  if (!p.fs) return errno_error(errno, "open the sandbox's files");
+  replace_names(p.fs.get(), p.host_name.empty() ? spec.id : p.host_name, b.record.disk_base);
+  // A subvolume keeps inode numbers and times, so what the snapshot's box had changed is still told apart.
+  if (volume_kind_of(p.fs.get()) == volume_kind::copy) {
+    b.mark = to_manifest(scan(p.fs.get(), b.record.layers));
+    return {};
+  }
+  if (auto mark = read_small_file_at(p.from->folder.get(), "mark", 512u << 20)) b.mark = decode_manifest(*mark);
+  for (const std::string name : {"hostname", "hosts"}) {
+    if (auto now = mark_of_file(p.fs.get(), ("layers/etc/upper/" + name).c_str())) b.mark["/etc/" + name] = *now;
+  }
+  return {};
+}
+
 result<void> keeper::prepare_folder(const box_spec& spec, box& b, parts& p) {
   p.folder.reset(open_folder(boxes_.get(), spec.id.c_str()));
   if (!p.folder) return errno_error(errno, "open the sandbox's folder");
-  auto fs = make_folder(p.folder.get(), "fs", 0755);
-  if (!fs) return fs.error();
-  p.fs = std::move(*fs);
-  if (auto made = make_skeleton(p.fs.get(), template_, spec.id, p.owner); !made) return made;
-  b.mark = to_manifest(scan(p.fs.get(), template_.layers));
+  if (auto filled = fill_folder(spec, b, p); !filled) return filled;
   if (auto kept = write_atomically(p.folder.get(), "mark", encode(b.mark)); !kept) return kept;
   auto listening = listen_at(p.folder.get());
   if (!listening) return listening.error();
@@ -240,6 +264,7 @@ launch_spec keeper::launch_spec_for(const box_spec& spec, const box_record& reco
     out.uid_base = options_.uid_base + static_cast<std::uint32_t>(record.slot) * 65536u;
     out.uid_count = 65536;
   }
+  out.disk_base = record.disk_base;
   out.user_uid = ::geteuid();
   out.user_gid = ::getegid();
   out.shm_bytes = spec.memory_bytes / 2;
@@ -273,7 +298,9 @@ result<void> keeper::start(const box_spec& spec, box& b, parts& p) {
   fds[static_cast<std::size_t>(handed::ready)] = p.ready_write.get();
   fds[static_cast<std::size_t>(handed::env)] = p.env.get();
   fds[static_cast<std::size_t>(handed::filter)] = filter_.get();
-  auto made = launch(options_.launcher, launch_spec_for(spec, b.record), fds,
+  launch_spec what = launch_spec_for(spec, b.record);
+  if (!p.host_name.empty()) what.id = p.host_name;
+  auto made = launch(options_.launcher, what, fds,
                      [this, &b](const process_identity& process) -> result<void> {
                        b.record.process = process;
     // Before it runs anything: all that it ever starts is counted and limited.

@@ -22,9 +22,8 @@ void* plugin::find_extension(std::string_view) noexcept { return nullptr; }
 
 task<void> vmm_backend::pause(std::string) { co_return lacks("pause a sandbox"); }
 task<void> vmm_backend::resume(std::string) { co_return lacks("resume a sandbox"); }
-task<void> vmm_backend::snapshot(std::string, std::string) { co_return lacks("take a snapshot"); }
-task<void> vmm_backend::restore(std::string, std::string) { co_return lacks("restore a snapshot"); }
-task<box_info> vmm_backend::fork(std::string, box_spec) { co_return lacks("fork a sandbox"); }
+task<snapshot_info> vmm_backend::snapshot(std::string, std::string, std::uint64_t) { co_return lacks("take a snapshot"); }
+task<box_info> vmm_backend::restore(box_spec) { co_return lacks("restore a snapshot"); }
 task<void> vmm_backend::remove_snapshot(std::string) { co_return lacks("keep snapshots"); }
 task<void> vmm_backend::mark_files(std::string) { co_return lacks("track changed files"); }
 task<std::vector<box_change>> vmm_backend::changes(std::string) { co_return lacks("track changed files"); }

@@ -179,12 +179,6 @@ TEST_F(Lifecycle, ABudgetEndsTheSandbox) {
   EXPECT_EQ(call("GET", "/v1/sandboxes/" + id)["ended_reason"], "budget_exceeded");
 }
 
-TEST_F(Lifecycle, WhatTheBackendLacksIsUnsupported) {
-  const std::string id = make();
-  EXPECT_EQ(refused("POST", "/v1/sandboxes/" + id + "/snapshots", {{"name", "s"}}).code, errc::unsupported);
-  EXPECT_EQ(refused("POST", "/v1/sandboxes/" + id + "/fork").code, errc::unsupported);
-}
-
 TEST_F(Lifecycle, TwoSandboxesDoNotSeeEachOther) {
   const std::string a = make(), b = make();
   exec(a, "echo secret > /workspace/s; echo secret > /tmp/s; sleep 1000 &", {{"background", true}});

@@ -43,7 +43,7 @@ TEST_F(jail_box, knows_no_box_that_it_did_not_make) {
   EXPECT_EQ(host_->await(jail_->wait("nobody")).error().code, errc::not_found);
   EXPECT_EQ(host_->await(jail_->connect("nobody")).error().code, errc::not_found);
   EXPECT_EQ(host_->await(jail_->changes("../nobody")).error().code, errc::not_found);
-  EXPECT_EQ(host_->await(jail_->snapshot("nobody", "s")).error().code, errc::unsupported);
+  EXPECT_EQ(host_->await(jail_->snapshot("nobody", "s", 1)).error().code, errc::not_found);
 }
 
 TEST_F(jail_box, gives_up_on_an_agent_that_does_not_start) {

@@ -13,6 +13,7 @@
 #include "launcher/contain.hpp"
 #include "launcher/descriptor_message.hpp"
 #include "launcher/gate.hpp"
+#include "launcher/owners.hpp"
 #include "launcher/witness.hpp"
 
 #include <fcntl.h>
@@ -196,6 +197,7 @@ void serve(int control) {
   if (r.spec.uid_base != 0) {
     trees = clone_trees(r.spec, r.fds[static_cast<std::size_t>(handed::box_folder)].get(),
                         r.fds[static_cast<std::size_t>(handed::agent_program)].get());
+    if (r.spec.disk_base != 0 && r.spec.disk_base != r.spec.uid_base) map_box_owners(trees.box.get(), r.spec);
   }
   channel go = make_channel(), report = make_report();
   unique_fd pidfd;

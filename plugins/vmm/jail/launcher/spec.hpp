@@ -22,6 +22,7 @@ struct launch_spec {
   std::string id;                     // host name inside
   std::uint32_t uid_base = 0;         // first id on the host; 0: an ordinary user, who maps himself to root
   std::uint32_t uid_count = 0;
+  std::uint32_t disk_base = 0;        // first id of the owners of the box's files on disk; 0: uid_base
   std::uint32_t user_uid = 0, user_gid = 0;  // who runs the host, for the map of an ordinary user
   std::uint64_t shm_bytes = 64ull << 20;
   std::uint64_t rlimit_processes = 0;  // 0: no limit of this kind (a cgroup does it)
@@ -114,7 +115,7 @@ class message_reader {
 
 inline std::string encode(const launch_spec& spec) {
   message_writer out;
-  out.word("launch").word(spec.id).number(spec.uid_base).number(spec.uid_count).number(spec.user_uid);
+  out.word("launch").word(spec.id).number(spec.uid_base).number(spec.uid_count).number(spec.disk_base).number(spec.user_uid);
   out.number(spec.user_gid)
       .number(spec.shm_bytes)
       .number(spec.rlimit_processes)
@@ -133,6 +134,7 @@ inline std::optional<launch_spec> decode(std::string_view text) {
   spec.id = in.word();
   spec.uid_base = static_cast<std::uint32_t>(in.number());
   spec.uid_count = static_cast<std::uint32_t>(in.number());
+  spec.disk_base = static_cast<std::uint32_t>(in.number());
   spec.user_uid = static_cast<std::uint32_t>(in.number());
   spec.user_gid = static_cast<std::uint32_t>(in.number());
   spec.shm_bytes = in.number();

@@ -16,6 +16,7 @@ namespace caged {
 struct box_spec {
   std::string id;                // the sandbox's id; also the host name inside
   std::string image = "host";    // template
+  std::string snapshot;          // the files are those of this snapshot of the same backend; empty: the template's
   double cpus = 2;               // share of processors, 0.1 ..
   std::uint64_t memory_bytes = 512ull << 20;
   std::uint64_t disk_bytes = 5ull << 30;
@@ -60,6 +61,11 @@ struct box_change {
   std::uint64_t size = 0;
 };
 
+// What a snapshot holds: the files that a box has written on top of its template.
+struct snapshot_info {
+  std::uint64_t bytes = 0;  // on disk, were nothing shared
+};
+
 // One wall, device or ability and whether this machine gives it: for `caged doctor`.
 struct probe {
   std::string name;  // "userns", "cgroup.memory"
@@ -98,9 +104,13 @@ class vmm_backend : public plugin {
   // Abilities a backend may lack; the base answers unsupported, naming the backend.
   virtual task<void> pause(std::string id);
   virtual task<void> resume(std::string id);
-  virtual task<void> snapshot(std::string id, std::string snapshot_id);
-  virtual task<void> restore(std::string id, std::string snapshot_id);
-  virtual task<box_info> fork(std::string source_id, box_spec spec);
+  // Keeps the files of a box, running or paused, as they are at one moment, under a new id. After a crash there is a
+  // whole snapshot or none. limit_exceeded when it would hold more than `most_bytes`.
+  virtual task<snapshot_info> snapshot(std::string id, std::string snapshot_id, std::uint64_t most_bytes);
+  // Puts a box with the files of `spec.snapshot` in the place of the living box `spec.id`, whose processes end. A
+  // failure or a crash leaves the old box or the new one.
+  virtual task<box_info> restore(box_spec spec);
+  // Idempotent. Boxes that were made of it are not touched.
   virtual task<void> remove_snapshot(std::string snapshot_id);
   // Marks the file system as it is now; changes() lists what differs since the last mark (or the start).
   virtual task<void> mark_files(std::string id);
