@@ -166,6 +166,8 @@ result<std::shared_ptr<box>> keeper::make_reserved(const box_spec& spec) {
   b->id = b->record.id = spec.id;
   parts p;
   auto built = build(spec, *b, p);
+  // A copied subvolume has more than its mark says, and none of it is this box's doing.
+  if (built && p.from) files_.set_start(b->record.process.pid, to_manifest(scan(p.fs.get(), b->record.layers)));
   if (built) return b;
   abandon(spec.id, *b);
   return built.error();

@@ -191,6 +191,8 @@ result<std::shared_ptr<box>> keeper::restore(const box_spec& wanted) {
     return built.error();
   }
   name_evidence(*b);
+  files_.name(b->record.process.pid, b->id, to_manifest(scan(p.fs.get(), b->record.layers)));
+  files_.remove(old->record.process.pid);  // its last changes are told while they can be seen
   {
     const std::lock_guard lock(guard_);
     live_[wanted.id] = b;
