@@ -58,7 +58,8 @@ task<box_stream> backend::connect(std::string id) {
     }
     if (std::chrono::steady_clock::now() > until)
       co_return fail(errc::deadline_exceeded, "agent_busy",
-                     "the agent of the box \"" + id + "\" takes no more connections", "Close connections, or try again.");
+                     "the agent of the box \"" + id + "\" takes no more connections",
+                     "Close connections, or try again.");
     timer.expires_after(2ms);
     auto [ec] = co_await timer.async_wait(use_tuple);
     if (ec) co_return fail(errc::cancelled, "cancelled", "the connection was cancelled");
@@ -147,21 +148,15 @@ task<void> backend::resume(std::string id) {
   co_return co_await on_pool<void>(std::move(work));
 }
 
-task<void> backend::snapshot(std::string id, std::string snapshot_id) {
+task<snapshot_info> backend::snapshot(std::string id, std::string snapshot_id, std::uint64_t most_bytes) {
   auto k = keeper_;
-  auto work = [k, id, snapshot_id] { return k->snapshot(id, snapshot_id); };
-  co_return co_await on_pool<void>(std::move(work));
+  auto work = [k, id, snapshot_id, most_bytes] { return k->snapshot(id, snapshot_id, most_bytes); };
+  co_return co_await on_pool<snapshot_info>(std::move(work));
 }
 
-task<void> backend::restore(std::string id, std::string snapshot_id) {
+task<box_info> backend::restore(box_spec spec) {
   auto k = keeper_;
-  auto work = [k, id, snapshot_id] { return k->restore(id, snapshot_id); };
-  co_return co_await on_pool<void>(std::move(work));
-}
-
-task<box_info> backend::fork(std::string source_id, box_spec spec) {
-  auto k = keeper_;
-  auto work = [k, source_id, spec] { return k->fork(source_id, spec); };
+  auto work = [k, spec] { return k->restore(spec); };
   co_return co_await on_pool<box_info>(std::move(work));
 }
 

@@ -24,9 +24,8 @@ class backend final : public vmm_backend, public vmm_standing {
   task<std::vector<probe>> probe_machine() override;
   task<void> pause(std::string id) override;
   task<void> resume(std::string id) override;
-  task<void> snapshot(std::string id, std::string snapshot_id) override;
-  task<void> restore(std::string id, std::string snapshot_id) override;
-  task<box_info> fork(std::string source_id, box_spec spec) override;
+  task<snapshot_info> snapshot(std::string id, std::string snapshot_id, std::uint64_t most_bytes) override;
+  task<box_info> restore(box_spec spec) override;
   task<void> remove_snapshot(std::string snapshot_id) override;
 
  private:

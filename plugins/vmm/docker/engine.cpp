@@ -72,8 +72,9 @@ result<void> engine::upload(std::string target, const std::filesystem::path& fil
   if (!answer) return answer.error();
   // Progress comes as lines of JSON with status 200; a failure is one of them.
   if (const auto at = answer->body.find("\"error\""); at != std::string::npos)
-    return fail(errc::internal, "import_failed", "the container engine could not import " + file.string() + ": " +
-                                                     answer->body.substr(at, 300), "Check the archive.");
+    return fail(errc::internal, "import_failed",
+                "the container engine could not import " + file.string() + ": " + answer->body.substr(at, 300),
+                "Check the archive.");
   return {};
 }
 

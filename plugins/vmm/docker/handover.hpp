@@ -4,8 +4,8 @@
 #include <caged/owned_fd.hpp>
 #include <caged/result.hpp>
 #include <chrono>
-#include <functional>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <string>
 

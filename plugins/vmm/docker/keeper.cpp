@@ -27,8 +27,7 @@ bool has_option(const json& info, std::string_view word) {
 
 }  // namespace
 
-keeper::keeper(settings options, host& from)
-    : options_(std::move(options)), host_(from), engine_(options_.socket) {}
+keeper::keeper(settings options, host& from) : options_(std::move(options)), host_(from), engine_(options_.socket) {}
 
 result<void> keeper::open() {
   std::error_code ec;
@@ -170,7 +169,11 @@ result<std::vector<std::string>> keeper::images() {
 result<std::vector<probe>> keeper::probe_machine() {
   std::vector<probe> out;
   auto info = engine_.call("GET", "/info");
-  probe there{"engine", "a Docker or Podman engine on this machine", info.has_value(), true, {},
+  probe there{"engine",
+              "a Docker or Podman engine on this machine",
+              info.has_value(),
+              true,
+              {},
               "Install docker.io and start it, or set plugins.vmm.docker.socket to the engine's."};
   if (!info) {
     there.found = info.error().message;
@@ -180,14 +183,16 @@ result<std::vector<probe>> keeper::probe_machine() {
   there.found = info->value("Name", "") + ", version " + info->value("ServerVersion", "unknown") + ", " +
                 info->value("Driver", "unknown") + ", at " + options_.socket;
   out.push_back(std::move(there));
-  constexpr const char* cgroups = "Let the engine use this cgroup controller, or accept its absence: "
-                                  "plugins.vmm.docker.accept_missing.";
+  constexpr const char* cgroups =
+      "Let the engine use this cgroup controller, or accept its absence: "
+      "plugins.vmm.docker.accept_missing.";
   out.push_back(wall(*info, "cgroup.memory", "limits of memory", "MemoryLimit", cgroups));
   out.push_back(wall(*info, "cgroup.cpu", "limits of processor time", "CpuCfsQuota", cgroups));
   out.push_back(wall(*info, "cgroup.pids", "limits of processes", "PidsLimit", cgroups));
   const auto option = [&](const char* name, const char* word, const char* needs, const char* remedy) {
     const bool on = has_option(*info, word);
-    out.push_back({name, needs, on, std::string(name) == "seccomp", on ? "on" : "the engine does not offer it", remedy});
+    out.push_back(
+        {name, needs, on, std::string(name) == "seccomp", on ? "on" : "the engine does not offer it", remedy});
   };
   option("seccomp", "name=seccomp", "a system call filter", "Use an engine built with seccomp.");
   option("apparmor", "name=apparmor", "AppArmor profiles of the engine", "Boot with AppArmor enabled.");

@@ -40,9 +40,8 @@ class keeper {
   result<box_usage> usage(const std::string& id);
   result<void> pause(const std::string& id);
   result<void> resume(const std::string& id);
-  result<void> snapshot(const std::string& id, const std::string& snapshot_id);
-  result<void> restore(const std::string& id, const std::string& snapshot_id);
-  result<box_info> fork(const std::string& source_id, box_spec spec);
+  result<snapshot_info> snapshot(const std::string& id, const std::string& snapshot_id, std::uint64_t most_bytes);
+  result<box_info> restore(const box_spec& spec);
   result<void> remove_snapshot(const std::string& snapshot_id);
   result<std::vector<std::string>> images();
   result<std::vector<probe>> probe_machine();
@@ -69,6 +68,7 @@ class keeper {
   // keeper_make.cpp
   result<void> check(const box_spec& spec) const;
   result<image_facts> image(const std::string& name);
+  result<image_facts> files_of(const box_spec& spec);  // the snapshot's image, else the template's
   result<void> look_at_engine(const box_spec& spec, std::vector<std::string>& walls, std::vector<std::string>& missing);
   json container_of(const box_spec& spec, const image_facts& from, const std::vector<std::string>& missing) const;
   result<started> start(const box_spec& spec, const image_facts& from, const std::vector<std::string>& missing);
@@ -77,14 +77,12 @@ class keeper {
   // keeper_adopt.cpp
   std::shared_ptr<box> try_adopt(const std::string& id, const json& row);
   result<void> remove_container(const std::string& container) const;
-  void sweep_images(const std::set<std::string>& kept);
   void release(const std::string& id);
 
   result<std::string> container_for(const std::string& id);
   result<json> inspect(const std::string& container) const;
   std::string container_name(const std::string& id) const { return "caged-" + owner_.substr(0, 8) + "-" + id; }
   std::string snapshot_image(const std::string& id) const { return "caged-snapshot/" + owner_ + ":" + id; }
-  std::string fork_image(const std::string& id) const { return "caged-fork/" + owner_ + ":" + id; }
   std::string template_repository(const std::string& name) const { return "caged-template/" + owner_ + "/" + name; }
   result<void> commit(const std::string& id, const std::string& image) const;
   std::filesystem::path folder(const std::string& id) const { return options_.data / "boxes" / id; }

@@ -18,6 +18,7 @@ result<box_spec> read_spec(const std::filesystem::path& file) {
     box_spec spec;
     spec.id = value->at("id").get<std::string>();
     spec.image = value->at("image").get<std::string>();
+    spec.snapshot = value->value("snapshot", "");
     spec.cpus = value->at("cpus").get<double>();
     spec.memory_bytes = value->at("memory").get<std::uint64_t>();
     spec.disk_bytes = value->at("disk").get<std::uint64_t>();
@@ -44,7 +45,6 @@ result<void> keeper::remove_container(const std::string& container) const {
 }
 
 void keeper::release(const std::string& id) {
-  (void)engine_.call("DELETE", "/images/" + http::encode_component(fork_image(id)) + "?force=true");
   std::error_code ec;
   std::filesystem::remove_all(folder(id), ec);
 }
@@ -93,21 +93,6 @@ std::shared_ptr<box> keeper::try_adopt(const std::string& id, const json& row) {
   return b;
 }
 
-void keeper::sweep_images(const std::set<std::string>& kept) {
-  auto rows = engine_.call("GET", "/images/json?filters=" + filter("label", "caged.owner=" + owner_));
-  if (!rows) return;
-  const std::string prefix = fork_image("");
-  for (const auto& row : *rows) {
-    const auto tags = row.find("RepoTags");
-    if (tags == row.end() || !tags->is_array()) continue;
-    for (const auto& tag : *tags) {
-      const auto name = tag.get<std::string>();
-      if (name.starts_with(prefix) && kept.count(name.substr(prefix.size())) == 0)
-        (void)engine_.call("DELETE", "/images/" + http::encode_component(name) + "?force=true");
-    }
-  }
-}
-
 result<std::vector<box_info>> keeper::adopt(const std::vector<std::string>& known) {
   std::vector<box_info> out;
   auto rows = engine_.call("GET", "/containers/json?all=true&filters=" + filter("label", "caged.owner=" + owner_));
@@ -140,7 +125,6 @@ result<std::vector<box_info>> keeper::adopt(const std::vector<std::string>& know
   std::error_code ec;
   for (const auto& entry : std::filesystem::directory_iterator(options_.data / "boxes", ec))
     if (kept.count(entry.path().filename().string()) == 0) release(entry.path().filename().string());
-  sweep_images(kept);
   return out;
 }
 

@@ -2,9 +2,9 @@
 #include "import.hpp"
 #include "keeper.hpp"
 
+#include <sys/stat.h>
 #include <caged/random.hpp>
 #include <fstream>
-#include <sys/stat.h>
 
 namespace caged::vmm::docker {
 namespace {
@@ -104,24 +104,23 @@ result<void> keeper::look_at_engine(const box_spec& spec, std::vector<std::strin
 
 json keeper::container_of(const box_spec& spec, const image_facts& from,
                           const std::vector<std::string>& missing) const {
-  const auto lacks = [&](const char* name) {
-    return std::find(missing.begin(), missing.end(), name) != missing.end();
-  };
-  json limits{{"NetworkMode", "none"},
-              {"IpcMode", "private"},
-              {"CgroupnsMode", "private"},
-              {"CapDrop", {"ALL"}},
-              {"CapAdd", options_.capabilities},
-              {"SecurityOpt", {"no-new-privileges"}},
-              {"Privileged", false},
-              {"PublishAllPorts", false},
-              {"AutoRemove", false},
-              {"RestartPolicy", {{"Name", "no"}}},
-              {"LogConfig", {{"Type", "none"}}},
-              {"OomScoreAdj", 500},
-              {"ShmSize", spec.memory_bytes / 2},
-              {"Ulimits", json::array({{{"Name", "core"}, {"Soft", 0}, {"Hard", 0}}})},
-              {"Mounts", json::array({bind(options_.agent, "/.caged/agent"), bind(folder(spec.id) / "in", "/.caged/in")})}};
+  const auto lacks = [&](const char* name) { return std::find(missing.begin(), missing.end(), name) != missing.end(); };
+  json limits{
+      {"NetworkMode", "none"},
+      {"IpcMode", "private"},
+      {"CgroupnsMode", "private"},
+      {"CapDrop", {"ALL"}},
+      {"CapAdd", options_.capabilities},
+      {"SecurityOpt", {"no-new-privileges"}},
+      {"Privileged", false},
+      {"PublishAllPorts", false},
+      {"AutoRemove", false},
+      {"RestartPolicy", {{"Name", "no"}}},
+      {"LogConfig", {{"Type", "none"}}},
+      {"OomScoreAdj", 500},
+      {"ShmSize", spec.memory_bytes / 2},
+      {"Ulimits", json::array({{{"Name", "core"}, {"Soft", 0}, {"Hard", 0}}})},
+      {"Mounts", json::array({bind(options_.agent, "/.caged/agent"), bind(folder(spec.id) / "in", "/.caged/in")})}};
   if (!lacks("cgroup.memory")) limits["Memory"] = limits["MemorySwap"] = spec.memory_bytes;
   if (!lacks("cgroup.cpu")) limits["NanoCpus"] = static_cast<std::int64_t>(spec.cpus * 1e9);
   if (!lacks("cgroup.pids")) limits["PidsLimit"] = spec.max_processes;
@@ -157,8 +156,8 @@ result<keeper::started> keeper::start(const box_spec& spec, const image_facts& f
   for (const auto& [name, value] : spec.env) values[name] = value;
   auto env = environment_file(values);
   if (!env) return env.error();
-  auto made = engine_.call("POST", "/containers/create?name=" + container_name(spec.id),
-                           container_of(spec, from, missing));
+  auto made =
+      engine_.call("POST", "/containers/create?name=" + container_name(spec.id), container_of(spec, from, missing));
   if (!made) return made.error();
   started out;
   out.container = made->value("Id", "");
@@ -192,6 +191,7 @@ result<void> keeper::write_spec(const box_spec& spec) const {
   ::chmod(file.c_str(), 0600);
   out << to_text({{"id", spec.id},
                   {"image", spec.image},
+                  {"snapshot", spec.snapshot},
                   {"cpus", spec.cpus},
                   {"memory", spec.memory_bytes},
                   {"disk", spec.disk_bytes},
@@ -216,7 +216,7 @@ result<box_info> keeper::make(const box_spec& spec) {
   b->spec = spec;
   const auto build = [&]() -> result<void> {
     if (auto stands = look_at_engine(spec, b->walls, b->missing); !stands) return stands;
-    auto from = image(spec.image);
+    auto from = files_of(spec);
     if (!from) return from.error();
     std::error_code ec;
     std::filesystem::create_directories(folder(spec.id), ec);

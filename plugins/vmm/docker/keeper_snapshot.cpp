@@ -1,4 +1,4 @@
-// Snapshots, restores and forks: commits of a container's file system.
+// Snapshots and what is made of them: commits of a container's file system.
 #include "keeper.hpp"
 
 namespace caged::vmm::docker {
@@ -8,15 +8,33 @@ result<void> keeper::commit(const std::string& id, const std::string& image) con
   const auto colon = image.rfind(':');
   const std::string target = "/commit?container=" + container_name(id) +
                              "&repo=" + http::encode_component(image.substr(0, colon)) +
-                             "&tag=" + http::encode_component(image.substr(colon + 1)) + "&pause=true&changes=" +
-                             http::encode_component("LABEL caged.owner=" + owner_);
+                             "&tag=" + http::encode_component(image.substr(colon + 1)) +
+                             "&pause=true&changes=" + http::encode_component("LABEL caged.owner=" + owner_);
   if (auto done = engine_.call("POST", target, json::object(), std::chrono::minutes(10)); !done) return done.error();
   return {};
 }
 
-result<void> keeper::snapshot(const std::string& id, const std::string& snapshot_id) {
+result<snapshot_info> keeper::snapshot(const std::string& id, const std::string& snapshot_id,
+                                       std::uint64_t most_bytes) {
   if (auto b = find(id); !b) return b.error();
-  return commit(id, snapshot_image(snapshot_id));
+  auto seen = engine_.call("GET", "/containers/" + container_name(id) + "/json?size=true");
+  if (!seen) return seen.error();
+  const auto bytes = static_cast<std::uint64_t>(std::max<std::int64_t>(0, seen->value("SizeRw", std::int64_t{0})));
+  if (bytes > most_bytes)
+    return fail(errc::limit_exceeded, "snapshot_too_large",
+                "the sandbox has written " + std::to_string(bytes) + " bytes; a snapshot may hold " +
+                    std::to_string(most_bytes),
+                "Remove files that are not needed, or raise snapshots.each_gb.");
+  if (auto done = commit(id, snapshot_image(snapshot_id)); !done) return done.error();
+  return snapshot_info{bytes};
+}
+
+result<keeper::image_facts> keeper::files_of(const box_spec& spec) {
+  if (spec.snapshot.empty()) return image(spec.image);
+  auto from = image(snapshot_image(spec.snapshot));
+  if (from) return from;
+  return fail(errc::not_found, "snapshot_not_found", "the engine has no snapshot \"" + spec.snapshot + "\"",
+              "List the sandbox's snapshots.");
 }
 
 result<void> keeper::remove_snapshot(const std::string& snapshot_id) {
@@ -28,50 +46,35 @@ result<void> keeper::remove_snapshot(const std::string& snapshot_id) {
   return done.error();
 }
 
-result<void> keeper::restore(const std::string& id, const std::string& snapshot_id) {
-  auto found = find(id);
+result<box_info> keeper::restore(const box_spec& spec) {
+  if (auto fine = check(spec); !fine) return fine.error();
+  auto found = find(spec.id);
   if (!found) return found.error();
   const std::shared_ptr<box> b = *found;
-  auto from = image(snapshot_image(snapshot_id));
-  if (!from) return fail(errc::not_found, "snapshot_not_found", "the engine has no snapshot \"" + snapshot_id + "\"",
-                         "List the sandbox's snapshots.");
+  auto from = files_of(spec);
+  if (!from) return from.error();
   std::string before;
-  bool paused = false;
   std::vector<std::string> missing;
-  box_spec spec;
   {
     const std::lock_guard lock(b->guard);
     b->replacing = true;
     before = b->container;
-    paused = b->paused;
     missing = b->missing;
-    spec = b->spec;
   }
   auto removed = remove_container(before);
+  if (removed) removed = write_spec(spec);
   auto ran = removed ? start(spec, *from, missing) : result<started>(removed.error());
   {
     const std::lock_guard lock(b->guard);
     b->replacing = false;
     if (!ran) return ran.error();
+    b->spec = spec;
     b->container = std::move(ran->container);
     b->pid = ran->pid;
     b->process = std::move(ran->process);
     b->paused = false;
   }
-  if (paused) return pause(id);
-  return {};
-}
-
-result<box_info> keeper::fork(const std::string& source_id, box_spec spec) {
-  if (auto source = find(source_id); !source) return source.error();
-  if (auto fine = check(spec); !fine) return fine.error();
-  const std::string image = fork_image(spec.id);
-  if (auto done = commit(source_id, image); !done) return done.error();
-  spec.image = image;
-  auto made = make(spec);
-  if (!made && made.error().code != errc::conflict)
-    (void)engine_.call("DELETE", "/images/" + http::encode_component(image) + "?force=true");
-  return made;
+  return describe_box(*b);
 }
 
 }  // namespace caged::vmm::docker
