@@ -119,9 +119,9 @@ http::client server::client(std::string key_to_use) const {
 std::unique_ptr<server> ServerTest::host;
 static fs::path suite_data;
 
-void ServerTest::SetUpTestSuite() {
+void ServerTest::start_host(const std::string& config) {
   suite_data = temporary_folder();
-  host = std::make_unique<server>(suite_data);
+  host = std::make_unique<server>(suite_data, config);
   ASSERT_TRUE(host->healthy()) << host->log();
 }
 

@@ -42,7 +42,9 @@ class server {
 // One server for all tests of a suite: starting is cheap, but not free.
 class ServerTest : public ::testing::Test {
  protected:
-  static void SetUpTestSuite();
+  static void SetUpTestSuite() { start_host(); }
+  // For a suite whose server is configured: called in place of the above.
+  static void start_host(const std::string& config = {});
   static void TearDownTestSuite();
   void TearDown() override;
 
