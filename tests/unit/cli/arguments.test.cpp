@@ -169,7 +169,7 @@ int exit_of(std::vector<std::string> words, std::string* printed = nullptr) {
   for (auto& w : words) argv.push_back(w.data());
   argv.push_back(nullptr);
   ::testing::internal::CaptureStderr();
-  const int code = run(static_cast<int>(words.size()), argv.data(), nullptr);
+  const int code = run(static_cast<int>(words.size()), argv.data(), {});
   const std::string text = ::testing::internal::GetCapturedStderr();
   if (printed != nullptr) *printed = text;
   return code;
@@ -196,10 +196,12 @@ TEST(CommandLine, ServeHandsOverItsFlags) {
                          "/d/../e", "--log-level", "debug",    "--plugin-dir", "/p"};
   std::vector<char*> argv;
   for (const char* w : words) argv.push_back(const_cast<char*>(w));
-  const int code = run(static_cast<int>(argv.size()), argv.data(), [&seen](const serve_options& o) {
+  host_functions host;
+  host.serve = [&seen](const serve_options& o) {
     seen = o;
     return 17;
-  });
+  };
+  const int code = run(static_cast<int>(argv.size()), argv.data(), host);
   EXPECT_EQ(code, 17);
   ASSERT_TRUE(seen.has_value());
   EXPECT_EQ(seen->host.listen, "127.0.0.1:0");
@@ -215,9 +217,9 @@ TEST(CommandLine, CompletionKnowsEveryCommand) {
   global_flags flags_used;
   chosen_command chosen;
   const split_arguments split;
-  const serve_function serve;
+  const host_functions host;
   CLI::App root("", "caged");
-  declare_commands(root, {flags_used, chosen, split, serve});
+  declare_commands(root, {flags_used, chosen, split, host.serve, host.policy_tool});
   for (const char* shell : {"bash", "zsh", "fish"}) {
     const auto script = completion_script(root, shell);
     ASSERT_TRUE(script.has_value());
