@@ -119,7 +119,7 @@ run_ctest() {
   if [ -z "$totals" ]; then totals="1 1"; fi
   # ctest also fails for a test that could not run at all: never call that a success.
   if [ "$status" != 0 ] && [ "${totals#* }" = 0 ]; then totals="${totals% *} 1"; fi
-  sed -n "s/^\t *\(.*(.*)\).*/FAILED $name: \1/p" "$log" >>"$report/failures"
+  sed -n "/(Skipped)/d; s/^\t *\(.*(.*)\).*/FAILED $name: \1/p" "$log" >>"$report/failures"
   list_skips "$preset" "$name"
   # shellcheck disable=SC2086
   record "$name" $totals $((SECONDS - start)) ""

@@ -90,8 +90,21 @@ class Door:
             server.sendall(b"\r\n".join(kept) + b"\r\n\r\n" + rest)
         except OSError:
             return client.close()
-        threading.Thread(target=self.pump, args=(client, server), daemon=True).start()
+        asks = threading.Thread(target=self.ask, args=(client, server), daemon=True)
+        asks.start()
         self.pump(server, client)
+        # Node's client dies of an assertion when a connection ends while it has not read the last answer: it may go
+        # first.
+        asks.join(60)
+        self.end(client, server)
+
+    def ask(self, client, server):
+        self.pump(client, server)
+        # The client has gone: so must the request.
+        try:
+            server.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
 
     @staticmethod
     def pump(source, target):
@@ -100,11 +113,15 @@ class Door:
                 target.sendall(piece)
         except OSError:
             pass
-        for one in (source, target):
+
+    @staticmethod
+    def end(*sockets):
+        for one in sockets:
             try:
                 one.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
+            one.close()
 
     def close(self):
         self.listener.close()

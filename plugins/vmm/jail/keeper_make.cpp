@@ -74,6 +74,9 @@ result<void> keeper::check(const box_spec& spec) const {
   if (spec.image != "host")
     return fail(errc::not_found, "unknown_template", "the jail has no template \"" + spec.image + "\"",
                 "Use one of: host.", "/template");
+  if (const auto& mode = spec.network_mode; mode != "none" && mode != "allowlist" && mode != "full" && mode != "learn")
+    return fail(errc::unsupported, "network_mode_unsupported", "the jail knows no network mode \"" + mode + "\"",
+                "Use none, allowlist, full or learn.", "/network_mode");
   if (!(spec.cpus >= 0.01 && spec.cpus <= 1024))
     return invalid("cpus is " + std::to_string(spec.cpus) + ", expected 0.01 to 1024", "Correct cpus.", "/cpus");
   if (spec.memory_bytes < least_memory)

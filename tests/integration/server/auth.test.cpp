@@ -85,7 +85,7 @@ TEST_F(Auth, ForeignHostNamesAreRefused) {
 TEST_F(Auth, TheHostDescribesItself) {
   const json can = call("GET", "/v1/capabilities");
   EXPECT_EQ(can["limits"]["cpus"]["max"], 8);
-  EXPECT_EQ(can["backends"], json::array({"jail"}));
+  EXPECT_EQ(can["backends"][0], "jail");
   EXPECT_FALSE(call("GET", "/v1/doctor")["backends"][0]["probes"].empty());
   bool jail = false;
   for (const auto& p : call("GET", "/v1/plugins")) jail |= p["kind"] == "vmm" && p["name"] == "jail";
