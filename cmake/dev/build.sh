@@ -14,7 +14,11 @@ dev_build() {
 configure_preset() {
   local folder log
   folder="$(preset_folder "$1")"
-  [ ! -f "$folder/build.ninja" ] || [ CMakePresets.json -nt "$folder/build.ninja" ] || return 0
+  if [ -f "$folder/build.ninja" ] && [ ! CMakePresets.json -nt "$folder/build.ninja" ]; then
+    # What changed in a CMakeLists shows before anybody asks what targets and tests there are.
+    ninja -C "$folder" build.ninja >&2 || die "CMake failed for preset $1" "its message is above"
+    return 0
+  fi
   mkdir -p "$folder"
   log="$folder/configure.log"
   say "configuring $folder"

@@ -58,6 +58,7 @@ phase_sanitizer() {
   # shellcheck disable=SC2046
   built "$preset" "$preset" $(xargs <"$report/$preset.outputs") || return 0
   export ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:detect_stack_use_after_return=1:quarantine_size_mb=8"
+  export LSAN_OPTIONS="suppressions=$root/cmake/dev/lsan.supp:print_suppressions=0"
   export UBSAN_OPTIONS="print_stacktrace=1" TSAN_OPTIONS="second_deadlock_stack=1:halt_on_error=1:suppressions=$root/cmake/dev/tsan.supp"
   run_ctest "$preset" "$preset" "$start" -L '^(unit|contract)$' "${without[@]}" -E "^(none|$(paste -sd '|' "$report/$preset.scripts"))\$"
 }

@@ -14,11 +14,12 @@ constexpr char table_text[] =
 __extension__ using wide = __int128;
 constexpr wide million = 1'000'000;
 
-std::int64_t rounded_up(wide sum) noexcept {
-  const wide cost = (sum + million - 1) / million;
-  return cost > std::numeric_limits<std::int64_t>::max() ? std::numeric_limits<std::int64_t>::max()
-                                                         : static_cast<std::int64_t>(cost);
+std::int64_t saturated(wide value) noexcept {
+  constexpr wide most = std::numeric_limits<std::int64_t>::max();
+  return static_cast<std::int64_t>(value > most ? most : value);
 }
+
+std::int64_t rounded_up(wide sum) noexcept { return saturated((sum + million - 1) / million); }
 
 std::int64_t micro(const json& entry, const char* key, std::int64_t fallback) {
   return entry.contains(key) ? std::llround(entry[key].get<double>() * 1e6) : fallback;
@@ -105,8 +106,12 @@ json to_json(const token_counts& t) {
   return {{"input", t.input},
           {"output", t.output},
           {"cache_read", t.cache_read},
-          {"cache_write", t.cache_write + t.cache_write_1h},
+          {"cache_write", saturated(wide{t.cache_write} + t.cache_write_1h)},
           {"reasoning", t.reasoning}};
+}
+
+std::int64_t token_counts::prompt() const noexcept {
+  return saturated(wide{input} + cache_read + cache_write + cache_write_1h);
 }
 
 std::int64_t cost_micro(const price& p, const token_counts& t) noexcept {

@@ -13,7 +13,7 @@ namespace caged::transport_llm {
 // Tokens of one call. `input` is what was neither read from nor written to a cache; `reasoning` is part of `output`.
 struct token_counts {
   std::int64_t input = 0, output = 0, cache_read = 0, cache_write = 0, cache_write_1h = 0, reasoning = 0;
-  std::int64_t prompt() const noexcept { return input + cache_read + cache_write + cache_write_1h; }
+  std::int64_t prompt() const noexcept;  // saturates: the counts are what a provider said
 };
 json to_json(const token_counts& t);
 
