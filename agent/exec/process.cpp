@@ -22,7 +22,7 @@ using namespace std::chrono_literals;
 // A background child may hold a finished process's output open for ever; what it writes right away still counts.
 constexpr auto exit_grace = 50ms;
 constexpr std::size_t read_piece = 64u << 10;
-constexpr int reads_per_turn = 4;
+constexpr int pipe_reads_per_turn = 4;
 
 std::int64_t unix_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -82,7 +82,7 @@ std::uint64_t process::keep_from() const noexcept {
 process::drained process::read_some(fd& from, output_stream stream) {
   if (!from) return drained::closed;
   static char piece[read_piece];
-  for (int i = 0; i < reads_per_turn; ++i) {
+  for (int i = 0; i < pipe_reads_per_turn; ++i) {
     const std::size_t room = finished() ? read_piece : std::min(log_.room(keep_from()), read_piece);
     if (room == 0) return drained::full;
     const ssize_t n = ::read(from.get(), piece, room);

@@ -38,7 +38,7 @@ struct prepared {
 }
 
 // dup2 onto itself keeps close-on-exec, so that case clears the flag instead.
-bool place(int from, int to) {
+bool put_at(int from, int to) {
   if (from == to) return ::fcntl(from, F_SETFD, 0) == 0;
   return ::dup2(from, to) == to;
 }
@@ -57,7 +57,7 @@ void become(prepared& p, const user& who) {
   if (::setsid() < 0) give_up(p, step::session);
   if (plan.tty == spawn_plan::terminal::controlling && ::ioctl(plan.input, TIOCSCTTY, 0) != 0)
     give_up(p, step::terminal);
-  if (!place(plan.input, 0) || !place(plan.output, 1) || !place(plan.error, 2)) give_up(p, step::descriptors);
+  if (!put_at(plan.input, 0) || !put_at(plan.output, 1) || !put_at(plan.error, 2)) give_up(p, step::descriptors);
   // Whatever else was inherited (or opened by a library without the flag) ends here.
   if (::syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) != 0 && errno != ENOSYS && errno != EINVAL &&
       errno != EPERM)

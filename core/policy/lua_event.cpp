@@ -7,7 +7,7 @@ enum envelope : int { type, id, sequence, session_id, sandbox_id, time, duration
 constexpr const char* envelope_names[envelope_count] = {"type", "id",       "sequence", "session_id", "sandbox_id",
                                                         "time", "duration", "data",     "truncated"};
 
-int refuse_write(lua_State* state) {
+int refuse_change(lua_State* state) {
   return luaL_error(state, "an event cannot be changed (assignment to '%s')", printable(state, 2).c_str());
 }
 
@@ -38,7 +38,7 @@ bool has_oversized_string(const json& value) {
 void event_views::prepare(lua_State* state) {
   const auto make_metatable = [&](lua_CFunction index) {
     lua_createtable(state, 0, 6);
-    const luaL_Reg methods[] = {{"__index", index}, {"__newindex", refuse_write}, {"__len", length},
+    const luaL_Reg methods[] = {{"__index", index}, {"__newindex", refuse_change}, {"__len", length},
                                 {"__pairs", pairs}, {"__tostring", no_text},      {nullptr, nullptr}};
     luaL_setfuncs(state, methods, 0);
     lua_pushboolean(state, 0);

@@ -4,7 +4,7 @@
 namespace caged::policy {
 namespace {
 
-int charged(lua_State* state) {
+int charged_once(lua_State* state) {
   charge(state, 1);
   return lua_tocfunction(state, lua_upvalueindex(1))(state);
 }
@@ -76,7 +76,7 @@ void set_basic_functions(lua_State* state) {
     lua_getfield(state, -1, name);
     lua_setfield(state, -3, name);
   }
-  take(state, {"tonumber"}, charged);
+  take(state, {"tonumber"}, charged_once);
   lua_pop(state, 1);
   lua_pushcfunction(state, to_string);
   lua_setfield(state, -2, "tostring");
@@ -90,7 +90,7 @@ void push_table_library(lua_State* state) {
   lua_pushcfunction(state, luaopen_table);
   lua_call(state, 0, 1);
   take(state, {"concat", "remove"}, charged_by_length);
-  take(state, {"pack"}, charged);
+  take(state, {"pack"}, charged_once);
   take(state, {"insert"}, insert);
   take(state, {"sort"}, sort);
   take(state, {"unpack"}, unpack);

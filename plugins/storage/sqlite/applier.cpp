@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "statement_use.hpp"
+
 namespace caged::storage_sqlite {
 namespace {
 
@@ -17,17 +19,6 @@ std::array<unsigned char, 32> decode_hash(const std::string& hex) {
   }
   return out;
 }
-
-// Ends the statement's use of the row and of bound memory, on every way out.
-class use {
- public:
-  explicit use(SQLite::Statement& s) : s_(s) {}
-  ~use() { s_.tryReset(); }
-  SQLite::Statement* operator->() { return &s_; }
-
- private:
-  SQLite::Statement& s_;
-};
 
 void bind_all(SQLite::Statement& s, const std::string& a, const std::string& b) {
   s.bindNoCopy(1, a);

@@ -2,25 +2,10 @@
 
 #include <sqlite3.h>
 
+#include "statement_use.hpp"
+
 namespace caged::storage_sqlite {
 namespace {
-
-// Leaves no read transaction open: it would keep the log from being checkpointed.
-class use {
- public:
-  explicit use(SQLite::Statement& s) : s_(s) {}
-  ~use() {
-    s_.tryReset();
-    try {
-      s_.clearBindings();
-    } catch (const SQLite::Exception&) {
-    }
-  }
-  SQLite::Statement* operator->() { return &s_; }
-
- private:
-  SQLite::Statement& s_;
-};
 
 std::string to_hex(const SQLite::Column& column) {
   static constexpr char digits[] = "0123456789abcdef";

@@ -14,6 +14,9 @@
 
 namespace caged::vmm::jail {
 
+// What to do when writing for a box fails.
+inline constexpr const char* free_space = "Free space on the disk of the data folder.";
+
 // Opens a folder directly below `dir`; refuses symlinks and other file systems (openat2). -1 and errno on failure.
 int open_folder(int dir, const char* name) noexcept;
 // Makes the folder where it is missing and opens it.

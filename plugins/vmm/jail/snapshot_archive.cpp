@@ -21,7 +21,7 @@ namespace {
 
 constexpr off_t longest_file = 1ll << 40;  // a hole can be made as long as the file system counts; reading it takes time
 
-struct free_archive {
+struct free_writer {
   void operator()(archive* a) const noexcept { ::archive_write_free(a); }
   void operator()(archive_entry* e) const noexcept { ::archive_entry_free(e); }
 };
@@ -90,7 +90,7 @@ class writer {
 
   // A name that stands for "there is nothing here any more".
   result<void> add_marker(const std::string& name) {
-    const std::unique_ptr<archive_entry, free_archive> e(::archive_entry_new());
+    const std::unique_ptr<archive_entry, free_writer> e(::archive_entry_new());
     ::archive_entry_set_pathname(e.get(), name.c_str());
     ::archive_entry_set_filetype(e.get(), AE_IFREG);
     ::archive_entry_set_perm(e.get(), 0600);
@@ -107,7 +107,7 @@ class writer {
       return add_marker(name.substr(0, slash) + std::string(deleted_prefix) + name.substr(slash));
     }
     if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode) && !S_ISLNK(st.st_mode) && !S_ISFIFO(st.st_mode)) return {};
-    const std::unique_ptr<archive_entry, free_archive> e(::archive_entry_new());
+    const std::unique_ptr<archive_entry, free_writer> e(::archive_entry_new());
     ::archive_entry_copy_stat(e.get(), &st);
     ::archive_entry_set_pathname(e.get(), name.c_str());
     ::archive_entry_set_uid(e.get(), inside(st.st_uid));
@@ -190,7 +190,7 @@ class writer {
 
   std::uint32_t base_;
   int to_;
-  std::unique_ptr<archive, free_archive> out_;
+  std::unique_ptr<archive, free_writer> out_;
   std::map<std::pair<dev_t, ino_t>, std::string> named_;
 };
 

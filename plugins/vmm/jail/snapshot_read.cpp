@@ -18,9 +18,8 @@ namespace {
 
 constexpr std::uint64_t most_entries = 1'000'000;
 constexpr std::size_t most_parts = 256;
-constexpr const char* free_space = "Free space on the disk of the data folder.";
 
-struct free_archive {
+struct free_reader {
   void operator()(archive* a) const noexcept { ::archive_read_free(a); }
 };
 
@@ -258,7 +257,7 @@ class reader {
   const std::vector<layer>& layers_;
   std::uint32_t base_;
   std::uint64_t left_;
-  std::unique_ptr<archive, free_archive> in_;
+  std::unique_ptr<archive, free_reader> in_;
 };
 
 }  // namespace

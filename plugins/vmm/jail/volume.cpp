@@ -14,7 +14,6 @@
 namespace caged::vmm::jail {
 namespace {
 
-constexpr const char* free_space = "Free space on the disk of the data folder.";
 constexpr ino_t subvolume_root = 256;  // of btrfs: the inode number of every subvolume's own folder
 
 bool is_subvolume(int fd) noexcept {

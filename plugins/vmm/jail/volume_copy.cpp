@@ -18,7 +18,6 @@ namespace caged::vmm::jail {
 namespace {
 
 constexpr int deepest = 512;
-constexpr const char* free_space = "Free space on the disk of the data folder.";
 
 std::string magic_path(int fd) { return "/proc/self/fd/" + std::to_string(fd); }
 
