@@ -40,7 +40,7 @@ std::string time_or_dash(const json& milliseconds) {
 
 std::string count_or_dash(const json& value) { return value.is_number() ? to_text(value) : "?"; }
 
-std::string ending(const json& s) {
+std::string ending_of(const json& s) {
   if (s["timed_out"] == true) return "124 (time ran out)";
   std::string text = to_text(s["exit_code"]);
   if (s["signal"].is_string()) text += " (" + s["signal"].get<std::string>() + ")";
@@ -75,7 +75,7 @@ json summary_document(const run_facts& f) {
 
 std::string summary_text(const json& s, colors use) {
   std::vector<std::pair<std::string, std::string>> lines;
-  lines.emplace_back("exit code", ending(s));
+  lines.emplace_back("exit code", ending_of(s));
   lines.emplace_back("wall time",
                      time_or_dash(s["wall_ms"]) + " (with the sandbox " + time_or_dash(s["total_ms"]) + ")");
   std::string cpu = time_or_dash(s["cpu_ms"]);

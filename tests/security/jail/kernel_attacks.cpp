@@ -120,7 +120,7 @@ bool gain_by_file_capability() {
   return WIFEXITED(status) && WEXITSTATUS(status) == 78;
 }
 
-const std::vector<attack> table = {
+const std::vector<attack> kernel_table = {
     // the host's files, by other roads
     {"read it through a host process's root", "pidns",
      [] { return can_read("/proc/" + std::to_string(host_pid) + "/root" + canary); }},
@@ -313,6 +313,6 @@ const std::vector<attack> table = {
 
 }  // namespace
 
-const std::vector<attack>& kernel_attacks() { return table; }
+const std::vector<attack>& kernel_attacks() { return kernel_table; }
 
 }  // namespace caged::attacks

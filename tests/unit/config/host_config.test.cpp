@@ -10,18 +10,19 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::with;
 
-error refused(std::string_view text) {
+error refused_config(std::string_view text) {
   auto parsed = parse_host_config(text, "config.yaml");
   EXPECT_FALSE(parsed.has_value()) << text;
   return parsed ? error{} : parsed.error();
 }
 
 TEST(HostConfig, UnknownKeysNameLineAndNearMiss) {
-  EXPECT_THAT(refused("listen: 127.0.0.1:0\nlisten_adress: x\n").message,
+  EXPECT_THAT(refused_config("listen: 127.0.0.1:0\nlisten_adress: x\n").message,
               AllOf(HasSubstr("config.yaml:2:"), HasSubstr("listen_adress")));
-  EXPECT_THAT(refused("dta: /x\n").message, HasSubstr("data"));
-  EXPECT_THAT(refused("limits:\n  cpu: {max: 2}\n").message, AllOf(HasSubstr("config.yaml:2:"), HasSubstr("cpus")));
-  EXPECT_THAT(refused("plugins:\n  vm:\n    jail: {}\n").message, HasSubstr("vmm"));
+  EXPECT_THAT(refused_config("dta: /x\n").message, HasSubstr("data"));
+  EXPECT_THAT(refused_config("limits:\n  cpu: {max: 2}\n").message,
+              AllOf(HasSubstr("config.yaml:2:"), HasSubstr("cpus")));
+  EXPECT_THAT(refused_config("plugins:\n  vm:\n    jail: {}\n").message, HasSubstr("vmm"));
 }
 
 TEST(HostConfig, WrongValuesNameTheirPlace) {
@@ -43,7 +44,7 @@ TEST(HostConfig, WrongValuesNameTheirPlace) {
                                                        {"plugins: {vmm: {../x: {}}}\n", "/plugins/vmm"},
                                                        {"accept_missing: [1]\n", "/accept_missing/0"}};
   for (const auto& [text, place] : cases) {
-    const error e = refused(text);
+    const error e = refused_config(text);
     EXPECT_EQ(e.reason, "invalid_config") << text;
     EXPECT_THAT(e.message, AllOf(HasSubstr("config.yaml:1:"), HasSubstr(place))) << text;
   }

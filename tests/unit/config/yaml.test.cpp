@@ -8,18 +8,18 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-error refused(std::string_view text) {
+error refused_yaml(std::string_view text) {
   auto parsed = parse_yaml(text, "f.yaml");
   EXPECT_FALSE(parsed.has_value()) << text;
   return parsed ? error{} : parsed.error();
 }
 
 TEST(Yaml, RefusesAliasesAnchorsAndTags) {
-  EXPECT_EQ(refused("a: &x [1]\nb: *x\n").reason, "yaml_refused");
-  EXPECT_EQ(refused("a: &x 1\n").reason, "yaml_refused");
-  EXPECT_EQ(refused("a: !!binary aGk=\n").reason, "yaml_refused");
-  EXPECT_EQ(refused("a: !evil {x: 1}\n").reason, "yaml_refused");
-  EXPECT_THAT(refused("a: 1\nb: &x 2\n").message, StartsWith("f.yaml:2:"));
+  EXPECT_EQ(refused_yaml("a: &x [1]\nb: *x\n").reason, "yaml_refused");
+  EXPECT_EQ(refused_yaml("a: &x 1\n").reason, "yaml_refused");
+  EXPECT_EQ(refused_yaml("a: !!binary aGk=\n").reason, "yaml_refused");
+  EXPECT_EQ(refused_yaml("a: !evil {x: 1}\n").reason, "yaml_refused");
+  EXPECT_THAT(refused_yaml("a: 1\nb: &x 2\n").message, StartsWith("f.yaml:2:"));
 }
 
 TEST(Yaml, RefusesTheBillionLaughsAtOnce) {
@@ -30,37 +30,37 @@ TEST(Yaml, RefusesTheBillionLaughsAtOnce) {
     for (int k = 0; k < 8; ++k) bomb += "," + below;
     bomb += "]\n";
   }
-  EXPECT_EQ(refused(bomb).reason, "yaml_refused");
+  EXPECT_EQ(refused_yaml(bomb).reason, "yaml_refused");
 }
 
 TEST(Yaml, RefusesDepthSizeAndNumber) {
-  EXPECT_EQ(refused(std::string(40, '[') + std::string(40, ']')).reason, "yaml_too_large");
+  EXPECT_EQ(refused_yaml(std::string(40, '[') + std::string(40, ']')).reason, "yaml_too_large");
   EXPECT_FALSE(parse_yaml(std::string(100'000, '['), "f").has_value());
   EXPECT_FALSE(parse_yaml(std::string(100'000, '{'), "f").has_value());
-  EXPECT_EQ(refused(std::string(max_yaml_bytes + 1, ' ')).reason, "yaml_too_large");
+  EXPECT_EQ(refused_yaml(std::string(max_yaml_bytes + 1, ' ')).reason, "yaml_too_large");
   std::string many = "[";
   for (std::size_t i = 0; i < max_yaml_nodes + 1; ++i) many += "1,";
-  EXPECT_EQ(refused(many + "1]").reason, "yaml_too_large");
+  EXPECT_EQ(refused_yaml(many + "1]").reason, "yaml_too_large");
 }
 
 TEST(Yaml, RefusesDuplicateKeysWithBothLines) {
-  const error e = refused("a: 1\nb: 2\na: 3\n");
+  const error e = refused_yaml("a: 1\nb: 2\na: 3\n");
   EXPECT_EQ(e.reason, "duplicate_key");
   EXPECT_THAT(e.message, StartsWith("f.yaml:3:"));
   EXPECT_THAT(e.message, HasSubstr("line 1"));
-  EXPECT_EQ(refused("{\"a\": 1, a: 2}").reason, "duplicate_key");
+  EXPECT_EQ(refused_yaml("{\"a\": 1, a: 2}").reason, "duplicate_key");
 }
 
 TEST(Yaml, RefusesWhatIsNotOneTextDocument) {
-  EXPECT_THAT(refused("a: 1\n---\nb: 2\n").message, HasSubstr("more than one document"));
-  EXPECT_THAT(refused("ok: 1\nbad: \xff\n").message, StartsWith("f.yaml:2:"));
+  EXPECT_THAT(refused_yaml("a: 1\n---\nb: 2\n").message, HasSubstr("more than one document"));
+  EXPECT_THAT(refused_yaml("ok: 1\nbad: \xff\n").message, StartsWith("f.yaml:2:"));
   EXPECT_FALSE(parse_yaml(std::string_view("a: \0", 4), "f").has_value());
-  EXPECT_THAT(refused("\xc0\xaf: overlong").message, HasSubstr("UTF-8"));
-  EXPECT_THAT(refused("a: \xed\xa0\x80").message, HasSubstr("UTF-8"));
-  EXPECT_THAT(refused("a:\n  - b\n c: d\n").message, StartsWith("f.yaml:"));
-  EXPECT_THAT(refused("a: [1, 2\n").message, StartsWith("f.yaml:"));
-  EXPECT_THAT(refused("? [a, b]\n: 1\n").message, HasSubstr("as a key"));
-  EXPECT_THAT(refused("a: 'open").message, StartsWith("f.yaml:"));
+  EXPECT_THAT(refused_yaml("\xc0\xaf: overlong").message, HasSubstr("UTF-8"));
+  EXPECT_THAT(refused_yaml("a: \xed\xa0\x80").message, HasSubstr("UTF-8"));
+  EXPECT_THAT(refused_yaml("a:\n  - b\n c: d\n").message, StartsWith("f.yaml:"));
+  EXPECT_THAT(refused_yaml("a: [1, 2\n").message, StartsWith("f.yaml:"));
+  EXPECT_THAT(refused_yaml("? [a, b]\n: 1\n").message, HasSubstr("as a key"));
+  EXPECT_THAT(refused_yaml("a: 'open").message, StartsWith("f.yaml:"));
 }
 
 TEST(Yaml, EmptyIsNothing) {
@@ -71,19 +71,19 @@ TEST(Yaml, EmptyIsNothing) {
   }
 }
 
-json read(std::string_view text) {
+json read_yaml(std::string_view text) {
   auto parsed = parse_yaml(text, "f");
   EXPECT_TRUE(parsed.has_value()) << text;
   return parsed ? to_json(*parsed) : json();
 }
 
 TEST(Yaml, ReadsScalarsByTheCoreSchema) {
-  EXPECT_EQ(read("[true, False, null, ~, '']"), json::parse(R"([true, false, null, null, ""])"));
-  EXPECT_EQ(read("[yes, no, on, y]"), json::parse(R"(["yes", "no", "on", "y"])"));
-  EXPECT_EQ(read("[0, -7, +7, 0x1F, 0o17, 1.5, -2e3, .5]"), json::parse("[0, -7, 7, 31, 15, 1.5, -2000.0, 0.5]"));
-  EXPECT_EQ(read("['1', \"true\", 1.2.3, 1_000, -, 0x, 1e999, 12:30]"),
+  EXPECT_EQ(read_yaml("[true, False, null, ~, '']"), json::parse(R"([true, false, null, null, ""])"));
+  EXPECT_EQ(read_yaml("[yes, no, on, y]"), json::parse(R"(["yes", "no", "on", "y"])"));
+  EXPECT_EQ(read_yaml("[0, -7, +7, 0x1F, 0o17, 1.5, -2e3, .5]"), json::parse("[0, -7, 7, 31, 15, 1.5, -2000.0, 0.5]"));
+  EXPECT_EQ(read_yaml("['1', \"true\", 1.2.3, 1_000, -, 0x, 1e999, 12:30]"),
             json::parse(R"(["1", "true", "1.2.3", "1_000", "-", "0x", "1e999", "12:30"])"));
-  EXPECT_EQ(read("a: |\n  x\n  y\n"), json::parse(R"({"a": "x\ny\n"})"));
+  EXPECT_EQ(read_yaml("a: |\n  x\n  y\n"), json::parse(R"({"a": "x\ny\n"})"));
 }
 
 TEST(Yaml, KnowsTheLineOfEveryPlace) {
@@ -103,7 +103,7 @@ TEST(Yaml, WritesWhatItReadsBack) {
         R"({"key: odd": 1, "": 2, "null": 3, "a b": [{"x": 1, "y": 2}]})", R"([])", R"({})", R"("text")", "3"}) {
     const json value = json::parse(text);
     const std::string yaml = to_yaml(value);
-    EXPECT_EQ(read(yaml), value) << yaml;
+    EXPECT_EQ(read_yaml(yaml), value) << yaml;
   }
 }
 

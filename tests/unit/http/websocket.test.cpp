@@ -6,7 +6,7 @@ namespace {
 
 std::atomic<int> ended{0};
 
-asio::awaitable<void> echo(std::shared_ptr<exchange> ex) {
+asio::awaitable<void> echo_all(std::shared_ptr<exchange> ex) {
   if (!ex->wants_websocket()) {
     response r;
     r.status = 426;
@@ -36,7 +36,7 @@ asio::awaitable<void> echo(std::shared_ptr<exchange> ex) {
 class websocket_test : public front_fixture {
  protected:
   websocket_test() {
-    static_cast<void>(front_->route("", "/ws", echo));
+    static_cast<void>(front_->route("", "/ws", echo_all));
     ended = 0;
   }
   // A raw socket after the handshake.

@@ -14,7 +14,7 @@
 namespace caged::testing {
 namespace {
 
-constexpr int sessions = 3;
+constexpr int session_count = 3;
 
 // What the child says of each commit that was acknowledged; one write(2) each, so never torn.
 struct acknowledged {
@@ -25,7 +25,7 @@ struct acknowledged {
 task<void> write_forever(journal::journal* log, int out, std::uint32_t first, std::uint32_t step) {
   for (std::uint32_t n = first;; n += step) {
     const std::string name = std::to_string(n);
-    auto events = facts(fact("s" + std::to_string(n % sessions), "command", std::string(n % 300, 'x')));
+    auto events = facts(fact("s" + std::to_string(n % session_count), "command", std::string(n % 300, 'x')));
     auto changes = writes(one_record(name, n).writes.front());
     auto done = co_await log->append(std::move(events), std::move(changes));
     if (!done) ::_exit(3);
@@ -109,7 +109,7 @@ TEST(crash, nothing_acknowledged_is_lost) {
           << "acknowledged record " << record << " is lost";
     }
     std::uint64_t linked = 0;
-    for (int s = 0; s < sessions; ++s) {
+    for (int s = 0; s < session_count; ++s) {
       const auto v = l.run(log.verify("s" + std::to_string(s))).value();
       ASSERT_FALSE(v.broken) << v.broken->what;
       linked += v.events;
