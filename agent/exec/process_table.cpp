@@ -58,7 +58,7 @@ std::vector<std::string> command_line(const arguments& args, process_kind kind) 
 }  // namespace
 
 std::string random_name(const char* prefix) {
-  unsigned char bytes[8];
+  unsigned char bytes[16];  // an id is a key: who does not have it cannot guess it
   if (::getrandom(bytes, sizeof bytes, 0) != static_cast<ssize_t>(sizeof bytes)) ::abort();
   static constexpr char hex[] = "0123456789abcdef";
   std::string name(prefix);

@@ -159,7 +159,7 @@ asio::awaitable<fake_front::answer> fake_front::request(std::string method, std:
   if (!handler) {
     answer none;
     none.answers = 1;
-    none.response.status = 421;
+    none.response.status = 403;
     co_return none;
   }
   auto one = std::make_shared<fake_exchange>(std::move(head), std::move(body), co_await asio::this_coro::executor);

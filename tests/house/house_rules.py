@@ -94,6 +94,8 @@ class House:
             return "sdk/mcp_front"
         if text.startswith("caged/mcp/"):
             return "sdk/mcp"
+        if text.startswith("caged/walls/"):
+            return "sdk/walls"
         if text.startswith("caged/testing/"):
             return "sdk/testing"
         if text == "caged_plugin.h":

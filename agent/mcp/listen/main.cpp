@@ -97,6 +97,7 @@ front_options front_settings() {
 int run(int argc, char** argv) {
   server_options o = read_server_options(argc, argv);
   if (!o.error.empty()) return complain(o.error + ". --help lists the flags.");
+  hide_token(argc, argv);
   agent::set_log_level(o.level);
   if (const std::string failed = enter_guarded(o); !failed.empty()) return complain(failed);
   ::prctl(PR_SET_DUMPABLE, 0);

@@ -1,8 +1,12 @@
 // file_write and file_edit: a file is replaced as a whole or not at all.
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <cstring>
 
 #include "fs/entry.hpp"
 #include "mcp/server/text_page.hpp"
@@ -36,6 +40,21 @@ void refuse_other_than_file(const std::string& path, const struct stat& st) {
                  "Change its mode first if it should be written.");
 }
 
+// What users and programs noted at a file ("user.*") and its access list. A file system without them keeps none.
+void keep_attributes(const fd& folder, const std::string& name, const fd& file) {
+  const fd old(::openat(folder.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  std::array<char, 64u << 10> names;
+  const ssize_t size = old ? ::flistxattr(old.get(), names.data(), names.size()) : -1;
+  for (const char* at = names.data(); size > 0 && at < names.data() + size; at += std::strlen(at) + 1) {
+    const std::string_view attribute = at;
+    if (attribute.substr(0, 5) != "user." && attribute != "system.posix_acl_access") continue;
+    std::array<char, 64u << 10> value;
+    const ssize_t n = ::fgetxattr(old.get(), at, value.data(), value.size());
+    if (n < 0 || ::fsetxattr(file.get(), at, value.data(), static_cast<std::size_t>(n), 0) != 0)
+      throw agent::os_failure(errno, "keep the attribute " + std::string(attribute));
+  }
+}
+
 // Writes beside the file and renames: whoever looks sees the old or the new one. Every step works on the opened folder
 // and one name in it, so a symlink that is swapped in meanwhile leads nowhere. True: there was none before.
 bool replace_file(const workspace& w, const std::string& path, std::string_view content) {
@@ -60,6 +79,7 @@ bool replace_file(const workspace& w, const std::string& path, std::string_view 
       throw agent::os_failure(errno, "keep the owner of " + path);
     if (::fchmod(file.get(), existed ? old.st_mode & 07777 : 0644) != 0)
       throw agent::os_failure(errno, "set the mode of " + path);
+    if (existed) keep_attributes(parent, name, file);
     if (::renameat(parent.get(), temporary.c_str(), parent.get(), name.c_str()) != 0)
       throw agent::os_failure(errno, "put " + path + " in place");
   } catch (...) {

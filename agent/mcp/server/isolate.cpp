@@ -1,7 +1,8 @@
 // The jail, as one reading of what keeps a command in: its own user, mount, PID, IPC and UTS namespace; a root of our
-// own in which only the workspace, /tmp and /dev/shm can be written; no capabilities, and none to be had by executing
-// something; with --network none an own network namespace. The kernel ends every process in it with the server, which
-// is process 1 there.
+// own in which only the workspace, /tmp and /dev/shm can be written, and of /proc nothing that sets the machine; no
+// capabilities, and none to be had by executing something; Landlock, which says the same about files once more; a filter
+// of system calls; with --network none or allowlist an own network namespace. The kernel ends every process in it with
+// the server, which is process 1 there.
 #include "mcp/server/isolate.hpp"
 
 #include <fcntl.h>
@@ -17,20 +18,29 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+
+#include <caged/walls/filter.hpp>
+#include <caged/walls/gate.hpp>
+#include <caged/walls/mounts.hpp>
+#include <caged/walls/second_walls.hpp>
 
 #include "handle.hpp"
 
 namespace caged::mcp {
 namespace {
 
+constexpr rlim_t most_processes = 1024;
 constexpr const char* root = "/tmp";  // where the new root is built, before it is one
 
 std::string why(const std::string& what) { return what + ": " + std::strerror(errno); }
@@ -59,7 +69,9 @@ constexpr std::uint64_t read_only_mount = 0x1, no_suid = 0x2, no_devices = 0x4;
 // A folder or file of the system, or a link to one, at its place in the new root.
 std::string show(const std::string& path) {
   struct stat st {};
-  if (::lstat(path.c_str(), &st) != 0) return "";
+  // Links of /etc lead to places that the jail does not have (resolv.conf to /run, mostly): what they lead to is shown.
+  const bool settings = path.rfind("/etc/", 0) == 0;
+  if ((settings ? ::stat(path.c_str(), &st) : ::lstat(path.c_str(), &st)) != 0) return "";
   const std::string at = root + path;
   if (S_ISLNK(st.st_mode)) {
     char target[PATH_MAX];
@@ -91,6 +103,15 @@ std::string make_devices() {
   return "";
 }
 
+// Limits on processes do not bind the host's root, which the jail's user is when root started it. Since Linux 6.14 the
+// highest process id is the PID namespace's own, and that binds everybody; before, it was the machine's: hands off.
+void bound_process_ids() {
+  utsname kernel{};
+  int major = 0, minor = 0;
+  if (::uname(&kernel) != 0 || std::sscanf(kernel.release, "%d.%d", &major, &minor) != 2) return;
+  if (major > 6 || (major == 6 && minor >= 14)) put("/proc/sys/kernel/pid_max", std::to_string(most_processes));
+}
+
 std::string build_root(const std::string& workspace) {
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return why("make the mounts private");
   // Opened before the new root hides its path.
@@ -113,8 +134,8 @@ std::string build_root(const std::string& workspace) {
   for (const char* folder : {"/tmp", "/var/tmp", "/run", "/proc", "/home"}) make_folders(std::string(root) + folder);
   if (::mount("tmpfs", (std::string(root) + "/tmp").c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=1g") != 0)
     return why("make /tmp");
-  if (::mount("proc", (std::string(root) + "/proc").c_str(), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0)
-    return why("mount /proc");
+  bound_process_ids();
+  walls::attach_proc(walls::make_covers(), root, {});
   make_folders(root + workspace);
   if (::mount(from.c_str(), (root + workspace).c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
     return why("show the workspace");
@@ -156,10 +177,14 @@ void kill_what_is_left() {
   }
 }
 
+// Our end of the way to caged-egress, which is outside of the jail. Lives as long as the server: then that ends too.
+int egress_link = -1;
+
 // Waits for the server, passes signals on to it, and ends as it did.
 [[noreturn]] void guard(pid_t server, const sigset_t& watched) {
   ::close(STDIN_FILENO);
   ::close(STDOUT_FILENO);
+  if (egress_link >= 0) ::close(egress_link);  // the server's copy is the one that counts
   while (true) {
     const int number = ::sigwaitinfo(&watched, nullptr);
     if (number > 0 && number != SIGCHLD) ::kill(server, number);
@@ -171,6 +196,100 @@ void kill_what_is_left() {
       ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     }
   }
+}
+
+void limit(__rlimit_resource_t what, rlim_t most) {
+  rlimit l{};
+  if (::getrlimit(what, &l) != 0) return;
+  l.rlim_max = l.rlim_cur = std::min(most, l.rlim_max);
+  ::setrlimit(what, &l);
+}
+
+// What the mounts say, said once more by another part of the kernel. A machine without Landlock is told of, because
+// mounts, namespaces and the filter stand without it.
+void second_walls(server_options& o) {
+  const walls::unique_fd filter = walls::compile_filter();
+  try {
+    walls::confine_by_landlock({{"/", walls::only_reading},
+                                {o.workspace, walls::files_below},
+                                {"/tmp", walls::files_below},
+                                {"/dev", walls::devices},
+                                {"/dev/shm", walls::files_below},
+                                {"/proc", walls::only_reading | walls::devices}});
+  } catch (const walls::step_failure& f) {
+    if (f.err != ENOSYS && f.err != EOPNOTSUPP) throw;
+    o.warnings.push_back("this kernel has no Landlock: --isolate stands without its second wall around files");
+  }
+  walls::filter_system_calls(filter.get());
+}
+
+std::string beside_this_program(const char* name) {
+  char self[PATH_MAX];
+  const ssize_t n = ::readlink("/proc/self/exe", self, sizeof self - 1);
+  const std::string path = n > 0 ? std::string(self, static_cast<std::size_t>(n)) : std::string();
+  return path.substr(0, path.rfind('/') + 1) + name;
+}
+
+// Started before there is a jail: it keeps the host's network and files.
+std::string start_egress(const server_options& o) {
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) return why("make a socket pair");
+  const std::string program = beside_this_program("caged-egress");
+  if (::access(program.c_str(), X_OK) != 0)
+    return why("start " + program) + ". It is installed beside this program and needed for --network allowlist";
+  std::vector<char*> argv{const_cast<char*>(program.c_str())};
+  for (const std::string& pattern : o.network_allow) argv.push_back(const_cast<char*>(pattern.c_str()));
+  argv.push_back(nullptr);
+  const pid_t pid = ::fork();
+  if (pid < 0) return why("start caged-egress");
+  if (pid == 0) {
+    sigset_t none;
+    sigemptyset(&none);
+    ::sigprocmask(SIG_SETMASK, &none, nullptr);
+    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+    ::dup2(null, STDIN_FILENO);
+    ::dup2(null, STDOUT_FILENO);
+    // dup2 onto itself would keep close-on-exec.
+    if (pair[1] == 3) ::fcntl(3, F_SETFD, 0);
+    else ::dup2(pair[1], 3);
+    ::syscall(SYS_close_range, 4u, ~0u, 0u);
+    ::execv(argv[0], argv.data());
+    ::_exit(127);
+  }
+  ::close(pair[1]);
+  egress_link = pair[0];
+  return "";
+}
+
+// Hands the sockets of a gate in our new network namespace to caged-egress and waits until it serves them.
+std::string hand_over_gate() {
+  const walls::namespace_sockets gate = walls::open_gate();
+  std::string kinds;
+  std::vector<int> numbers;
+  for (std::size_t i = 0; i < gate.fds.size(); ++i) {
+    kinds += (i == 0 ? "" : " ") + gate.kinds[i];
+    numbers.push_back(gate.fds[i].get());
+  }
+  std::vector<char> control(CMSG_SPACE(numbers.size() * sizeof(int)));
+  iovec part{kinds.data(), kinds.size()};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* c = CMSG_FIRSTHDR(&message);
+  c->cmsg_level = SOL_SOCKET;
+  c->cmsg_type = SCM_RIGHTS;
+  c->cmsg_len = CMSG_LEN(numbers.size() * sizeof(int));
+  std::memcpy(CMSG_DATA(c), numbers.data(), numbers.size() * sizeof(int));
+  if (::sendmsg(egress_link, &message, MSG_NOSIGNAL) < 0 && errno != EPIPE) return why("hand the gate over");
+  const timeval patience{10, 0};
+  ::setsockopt(egress_link, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  char answer[2048];
+  const ssize_t n = ::recv(egress_link, answer, sizeof answer, 0);
+  if (n <= 0) return "caged-egress does not answer" + (n < 0 ? std::string(": ") + std::strerror(errno) : "");
+  const std::string said(answer, static_cast<std::size_t>(n));
+  return said == "ok" ? "" : "--network-allow: " + said;
 }
 
 std::string raise_loopback() {
@@ -194,25 +313,38 @@ std::string enter_guarded(server_options& o) {
   sigemptyset(&watched);
   for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&watched, number);
   ::sigprocmask(SIG_BLOCK, &watched, nullptr);
+  if (jailed && o.network == network_mode::allowlist)
+    if (const std::string failed = start_egress(o); !failed.empty()) return failed;
   if (jailed)
     if (const std::string failed = enter_namespaces(); !failed.empty()) return failed;
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
   const pid_t guardian = ::getpid();
   const pid_t server = ::fork();
   if (server < 0) return why("start the server's process");
-  if (server > 0) guard(server, watched);
+  // Commands run as the same user: without this they could read the environment and memory of the guardian.
+  if (server > 0) ::prctl(PR_SET_DUMPABLE, 0), guard(server, watched);
   ::prctl(PR_SET_PDEATHSIG, jailed ? SIGKILL : SIGTERM);
   if (!jailed) return ::getppid() == guardian ? "" : "the guardian is gone";
   ::setenv("HOME", "/tmp", 1);
   ::unsetenv("TMPDIR");
-  return build_root(o.workspace);
+  try {
+    return build_root(o.workspace);
+  } catch (const walls::step_failure& f) {
+    return f.step + ": " + std::strerror(f.err);
+  }
 }
 
-std::string close_jail(const server_options& o) {
+std::string close_jail(server_options& o) {
   if (o.walls != isolation::jail) return "";
-  if (o.network == network_mode::none) {
+  if (o.network != network_mode::full) {
     if (::unshare(CLONE_NEWNET) != 0) return why("make a network namespace");
     if (const std::string failed = raise_loopback(); !failed.empty()) return failed;
+  }
+  try {
+    if (o.network == network_mode::allowlist)
+      if (const std::string failed = hand_over_gate(); !failed.empty()) return failed;
+  } catch (const walls::step_failure& f) {
+    return f.step + ": " + std::strerror(f.err);
   }
   for (int capability = 0; capability < 64; ++capability)
     if (::prctl(PR_CAPBSET_DROP, capability) != 0 && errno == EINVAL) break;
@@ -222,8 +354,17 @@ std::string close_jail(const server_options& o) {
   __user_cap_data_struct none[2]{};
   if (::syscall(SYS_capset, &header, none) != 0) return why("give up capabilities");
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return why("forbid new privileges");
-  const rlimit processes{4096, 4096};
-  ::setrlimit(RLIMIT_NPROC, &processes);
+  limit(RLIMIT_NPROC, most_processes);
+  limit(RLIMIT_CORE, 0);
+  limit(RLIMIT_NOFILE, 65536);
+  limit(RLIMIT_MEMLOCK, 8u << 20);
+  limit(RLIMIT_MSGQUEUE, 819200);
+  limit(RLIMIT_SIGPENDING, 8192);
+  try {
+    second_walls(o);
+  } catch (const walls::step_failure& f) {
+    return f.wall + ": " + f.step + ": " + std::strerror(f.err);
+  }
   return "";
 }
 

@@ -20,6 +20,7 @@ int run(int argc, char** argv) {
   if (o.help) return std::fputs(server_usage(), stdout) < 0;
   if (o.version) return std::puts("caged-mcp-server " CAGED_VERSION) < 0;
   if (o.mode != serve_mode::stdio) return complain(become_listener(argv));
+  hide_token(argc, argv);
   agent::set_log_level(o.level);
   if (const std::string failed = enter_guarded(o); !failed.empty()) return complain(failed);
   if (const std::string failed = close_jail(o); !failed.empty()) return complain(failed);

@@ -1,6 +1,7 @@
 #include "mcp/server/options.hpp"
 
 #include <cstdlib>
+#include <cstring>
 #include <string_view>
 
 namespace caged::mcp {
@@ -37,6 +38,7 @@ const char* set(server_options& o, std::string_view name, const std::string& val
   if (name == "token") return o.token = value, value.size() < 8 ? "at least 8 characters" : nullptr;
   if (name == "allowed-origins") return o.allowed_origins = split(value), nullptr;
   if (name == "allowed-hosts") return o.allowed_hosts = split(value), nullptr;
+  if (name == "network-allow") return o.network_allow = split(value), nullptr;
   if (name == "workspace") return o.workspace = value, value.empty() ? "a folder" : nullptr;
   if (name == "read-only") {
     bool on = false;
@@ -74,9 +76,11 @@ const char* set(server_options& o, std::string_view name, const std::string& val
     return nullptr;
   }
   if (name == "network") {
-    o.network = value == "none" ? network_mode::none : value == "full" ? network_mode::full : network_mode::unset;
-    if (value == "allowlist") return "none or full; an allow-list needs the platform: caged mcp SANDBOX";
-    return o.network == network_mode::unset ? "none or full" : nullptr;
+    o.network = value == "none"        ? network_mode::none
+                : value == "full"      ? network_mode::full
+                : value == "allowlist" ? network_mode::allowlist
+                                       : network_mode::unset;
+    return o.network == network_mode::unset ? "none, allowlist or full" : nullptr;
   }
   if (name == "api-url" || name == "api-key") {
     o.warnings.push_back("--" + std::string(name) + " is ignored: this server has no tools that talk to the platform");
@@ -87,7 +91,8 @@ const char* set(server_options& o, std::string_view name, const std::string& val
 
 void read_variables(server_options& o) {
   for (const char* name : {"mode", "workspace", "read-only", "allowed-commands", "log-level", "tool-names", "pass-env",
-                           "listen", "port", "token", "allowed-origins", "allowed-hosts", "isolate", "network"}) {
+                           "listen", "port", "token", "allowed-origins", "allowed-hosts", "isolate", "network",
+                           "network-allow"}) {
     std::string variable = "CAGED_MCP_";
     for (const char* c = name; *c != '\0'; ++c) variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
     const char* value = std::getenv(variable.c_str());
@@ -109,6 +114,8 @@ void check_together(server_options& o) {
     o.error = "--listen " + o.listen +
               " lets other machines in, so it needs a token: set CAGED_MCP_TOKEN (a flag is visible to other users)";
   if (o.network != network_mode::full && o.walls != isolation::jail) o.error = "--network needs --isolate";
+  if (o.network_allow.empty() == (o.network == network_mode::allowlist))
+    o.error = "--network allowlist and --network-allow HOSTS need each other";
 }
 
 }  // namespace
@@ -144,6 +151,16 @@ server_options read_server_options(int argc, char** argv) {
   return o;
 }
 
+void hide_token(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view arg = argv[i];
+    const std::size_t begin = arg.find_first_not_of('-'), equals = arg.find('=');
+    if (begin == 0 || begin == std::string_view::npos || arg.substr(begin, equals - begin) != "token") continue;
+    char* value = equals != std::string_view::npos ? argv[i] + equals + 1 : i + 1 < argc ? argv[++i] : nullptr;
+    if (value != nullptr) std::memset(value, '*', std::strlen(value));
+  }
+}
+
 const char* server_usage() noexcept {
   return "usage: caged-mcp-server [flags]\n"
          "Serves the Model Context Protocol: files, commands and git of one folder.\n"
@@ -160,7 +177,10 @@ const char* server_usage() noexcept {
          "  --isolate                  a jail around everything: only the workspace can be written, little else be "
          "seen\n"
          "                             [CAGED_MCP_ISOLATE, false]\n"
-         "  --network none|full        what the jail lets out [CAGED_MCP_NETWORK, full]\n"
+         "  --network none|allowlist|full\n"
+         "                             what the jail lets out [CAGED_MCP_NETWORK, full]\n"
+         "  --network-allow A,B        with allowlist: names, *.names, addresses, each with :port if you like\n"
+         "                             [CAGED_MCP_NETWORK_ALLOW]\n"
          "  --workspace DIR            the folder; no path leads out of it [CAGED_MCP_WORKSPACE, .]\n"
          "  --read-only                only file_read, file_list, file_search, git_status, git_diff, git_log\n"
          "                             [CAGED_MCP_READ_ONLY, false]\n"

@@ -19,7 +19,7 @@ enum class tool_names : std::uint8_t {
 };
 
 enum class isolation : std::uint8_t { unset = 0, none, jail };
-enum class network_mode : std::uint8_t { unset = 0, full, none };
+enum class network_mode : std::uint8_t { unset = 0, full, allowlist, none };
 enum class serve_mode : std::uint8_t { unset = 0, stdio, ws, http };
 
 struct server_options {
@@ -29,6 +29,7 @@ struct server_options {
   bool port_given = false;
   isolation walls = isolation::none;
   network_mode network = network_mode::full;
+  std::vector<std::string> network_allow;     // patterns of hosts, for network_mode::allowlist
   std::string token;                          // "" = none is asked for; on loopback only
   std::vector<std::string> allowed_origins;   // of browser pages
   std::vector<std::string> allowed_hosts;     // further names this server is called by
@@ -45,6 +46,8 @@ struct server_options {
 
 // Flags beat variables, variables beat defaults. Flags may be --name VALUE, --name=VALUE or with one dash.
 server_options read_server_options(int argc, char** argv);
+// Overwrites the token on the command line, which everybody who lists processes can read, commands among them.
+void hide_token(int argc, char** argv);
 const char* server_usage() noexcept;
 
 }  // namespace caged::mcp

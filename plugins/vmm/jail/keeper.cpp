@@ -68,7 +68,7 @@ result<void> keeper::open() {
   auto from = prepare_host_template(options_.data / "templates", options_.source);
   if (!from) return from.error();
   template_ = std::move(*from);
-  auto filter = compile_filter();
+  auto filter = compile_box_filter();
   if (!filter) return filter.error();
   filter_ = std::move(*filter);
   std::error_code ec;

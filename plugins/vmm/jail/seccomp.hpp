@@ -1,23 +1,20 @@
-// The system calls no box may make, as a program for the kernel.
+// The system call filter of all boxes.
 #pragma once
 
 #include "launcher/unique_fd.hpp"
 
 #include <caged/result.hpp>
-#include <string_view>
-#include <vector>
+#include <caged/walls/filter.hpp>
 
 namespace caged::vmm::jail {
 
-struct denied_call {
-  std::string_view name;
-  std::string_view why;
-};
-
-// What is refused whatever its arguments.
-const std::vector<denied_call>& denied_calls();
-
-// Compiles the filter into a sealed memory file, once for all boxes.
-result<unique_fd> compile_filter();
+// Compiled once for all boxes.
+inline result<unique_fd> compile_box_filter() {
+  try {
+    return walls::compile_filter();
+  } catch (const walls::step_failure& f) {
+    return errno_error(f.err, f.step);
+  }
+}
 
 }  // namespace caged::vmm::jail

@@ -78,7 +78,7 @@ TEST_F(Auth, ForeignHostNamesAreRefused) {
     asio::write(socket, asio::buffer("GET /v1/sandboxes HTTP/1.1\r\nHost: " + name + "\r\n\r\n"));
     std::string answer(12, ' ');
     asio::read(socket, asio::buffer(answer));
-    EXPECT_EQ(answer, "HTTP/1.1 421") << name;
+    EXPECT_EQ(answer, "HTTP/1.1 403") << name;
   }
 }
 

@@ -70,10 +70,10 @@ TEST_F(front_test, a_smuggled_second_request_is_never_seen) {
   EXPECT_EQ(front_->statistics().requests, 0u);
 }
 
-TEST_F(front_test, a_foreign_host_is_misdirected) {
+TEST_F(front_test, a_foreign_host_is_refused) {
   for (const char* host : {"evil.example", "127.0.0.2", "localhost.evil.example", "169.254.169.254"}) {
     const auto answer = exchange_text("GET / HTTP/1.1\r\nHost: " + std::string(host) + "\r\n\r\n");
-    EXPECT_TRUE(answer.starts_with("HTTP/1.1 421 ")) << answer;
+    EXPECT_TRUE(answer.starts_with("HTTP/1.1 403 ")) << answer;
   }
   for (const char* host : {"localhost", "127.0.0.1:1", "CAGED.example.org", "[::1]:99"}) {
     const auto answer = exchange_text("GET / HTTP/1.1\r\nConnection: close\r\nHost: " + std::string(host) + "\r\n\r\n");

@@ -128,7 +128,7 @@ TEST_F(mcp_exec, reports_progress_only_when_asked) {
 }
 
 TEST_F(mcp_exec, talks_with_a_long_running_process) {
-  failed_with(client_->call("process_read", {{"id", "p-0000000000000000"}}), "no process");
+  failed_with(client_->call("process_read", {{"id", "p-00000000000000000000000000000000"}}), "no process");
   failed_with(client_->call("process_signal", {{"id", "1"}}), "no process");
   const std::string id =
       client_->call("process_start", {{"command", "while read line; do echo \"got $line\"; done; echo end"}})

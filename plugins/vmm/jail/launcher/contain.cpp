@@ -3,15 +3,15 @@
 #include "launcher/descriptor_message.hpp"
 #include "launcher/observe.hpp"
 
+#include <caged/walls/second_walls.hpp>
+
 #include <algorithm>
 #include <cstring>
 
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/keyctl.h>
-#include <linux/seccomp.h>
 #include <net/if.h>
 #include <sched.h>
 #include <sys/ioctl.h>
@@ -94,49 +94,6 @@ void drop_capabilities() {
     data[half].inheritable = 0;
   }
   must(static_cast<int>(::syscall(SYS_capset, &header, data)), "capabilities", "reduce capabilities");
-}
-
-// second walls ----------------------------------------------------------------------------------------------------
-
-struct ruleset_attr {
-  std::uint64_t handled_access_fs, handled_access_net, scoped;
-};
-struct __attribute__((packed)) beneath_attr {
-  std::uint64_t allowed_access;
-  std::int32_t parent_fd;
-};
-
-// Landlock: everything below the box's root is allowed, whatever else a broken mount wall or a smuggled descriptor may
-// lead to is not; mounts can no longer be changed; signals and abstract sockets stay inside. Newest first: an older
-// kernel knows fewer rights, and refuses a ruleset that names one it does not know.
-void confine_by_landlock() {
-  constexpr long create = 444, add_rule = 445, restrict_self = 446;
-  const long abi = ::syscall(create, nullptr, 0, 1);
-  if (abi < 1) fail_step("landlock", "ask for Landlock");
-  ruleset_attr attr{};
-  attr.handled_access_fs = (1ull << 13) - 1;  // ABI 1
-  if (abi >= 2) attr.handled_access_fs |= 1ull << 13;  // REFER: link and rename between folders
-  if (abi >= 3) attr.handled_access_fs |= 1ull << 14;  // TRUNCATE
-  if (abi >= 5) attr.handled_access_fs |= 1ull << 15;  // IOCTL_DEV
-  if (abi >= 6) attr.scoped = 3;  // abstract Unix sockets, signals
-  const std::size_t size = abi >= 6 ? sizeof attr : abi >= 4 ? 16 : 8;
-  unique_fd ruleset(must(static_cast<int>(::syscall(create, &attr, size, 0)), "landlock", "create the ruleset"));
-  unique_fd root(must(::open("/", O_PATH | O_CLOEXEC), "landlock", "open the box's root"));
-  beneath_attr rule{attr.handled_access_fs, root.get()};
-  must(static_cast<int>(::syscall(add_rule, ruleset.get(), 1, &rule, 0)), "landlock", "allow the box's root");
-  must(static_cast<int>(::syscall(restrict_self, ruleset.get(), 0)), "landlock", "restrict");
-}
-
-// The filter is compiled by the plugin, once for all boxes; here it is only installed.
-void filter_system_calls(int filter) {
-  struct stat st {};
-  must(::fstat(filter, &st), "seccomp", "read the filter's size");
-  std::vector<sock_filter> program(static_cast<std::size_t>(st.st_size) / sizeof(sock_filter));
-  const auto bytes = program.size() * sizeof(sock_filter);
-  if (program.empty() || ::pread(filter, program.data(), bytes, 0) != static_cast<ssize_t>(bytes))
-    fail_step("seccomp", "read the filter", EIO);
-  sock_fprog prog{static_cast<unsigned short>(program.size()), program.data()};
-  must(static_cast<int>(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog)), "seccomp", "install the filter");
 }
 
 bool accepted(const launch_spec& spec, const std::string& wall) {
@@ -258,7 +215,7 @@ void contain(const launch_spec& spec, handed_fds fds, detached_trees trees, int 
   must(::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs", "set no_new_privs");  // 7. exec gives no new rights
   drop_capabilities();  // 8. what was built above cannot be taken down
   try {
-    confine_by_landlock();  // 9. a second wall behind 5
+    confine_by_landlock({{"/", everything_below}});  // 9. a second wall behind 5
   } catch (const step_failure& f) {
     if (!accepted(spec, f.wall)) throw;
     report_missing(start.report, f);

@@ -1,5 +1,7 @@
 #include "launcher/mounts.hpp"
 
+#include <caged/walls/mounts.hpp>
+
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <cstring>
@@ -8,51 +10,6 @@ namespace caged::vmm::jail {
 namespace {
 
 constexpr std::string_view wall = "mount";
-constexpr unsigned at_here = AT_EMPTY_PATH;
-constexpr std::uint64_t quiet = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV;
-
-// Attributes are set on a mount that is attached nowhere yet: nobody can use it before they hold. Private, because a
-// clone of a shared mount would carry what is mounted on it to the host.
-void restrict_mount(int tree, std::uint64_t attributes, const std::string& what) {
-  mount_attr attr{};
-  attr.attr_set = attributes;
-  attr.propagation = MS_PRIVATE;
-  must(::mount_setattr(tree, "", at_here, &attr, sizeof attr), wall, "restrict " + what);
-}
-
-// Safe: `source` is a folder that the plugin chose; the clone is not recursive, so that nothing mounted below comes in.
-unique_fd clone_tree(int dir, const char* path, const std::string& what) {
-  const unsigned flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (path[0] == '\0' ? AT_EMPTY_PATH : 0u);
-  return unique_fd(must(::open_tree(dir, path, flags), wall, "clone the mount of " + what));
-}
-
-struct option {
-  const char* key;
-  std::string value;
-};
-
-// A fresh file system, attached nowhere. The mount API takes no option string that a path could break out of.
-unique_fd fresh(const char* type, const std::vector<option>& options, std::uint64_t attributes) {
-  unique_fd fs(must(::fsopen(type, FSOPEN_CLOEXEC), wall, std::string("open file system ") + type));
-  for (const auto& o : options) {
-    const int rc = o.value.empty() ? ::fsconfig(fs.get(), FSCONFIG_SET_FLAG, o.key, nullptr, 0)
-                                   : ::fsconfig(fs.get(), FSCONFIG_SET_STRING, o.key, o.value.c_str(), 0);
-    must(rc, wall, std::string(type) + " option " + o.key + "=" + o.value);
-  }
-  must(::fsconfig(fs.get(), FSCONFIG_CMD_CREATE, nullptr, nullptr, 0), wall, std::string("create ") + type);
-  return unique_fd(must(::fsmount(fs.get(), FSMOUNT_CLOEXEC, static_cast<unsigned>(attributes)), wall,
-                        std::string("mount ") + type));
-}
-
-// Safe: `target` is walked before the box runs anything, in folders that only the plugin has written so far.
-void attach(int tree, int dir, const std::string& target) {
-  must(::move_mount(tree, "", dir, target.c_str(), MOVE_MOUNT_F_EMPTY_PATH), wall, "attach " + target);
-}
-
-void make_file(const std::string& path) {
-  unique_fd fd(
-      must(::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0644), wall, "create " + path));
-}
 
 // Any folder of the host does as the anchor: it is covered in this namespace only.
 std::string anchor_staging() {
@@ -110,53 +67,6 @@ void attach_dev(const launch_spec& spec, const std::string& root) {
     must(::symlink(to, (dev + "/" + name).c_str()), wall, std::string("link /dev/") + name);
   }
   restrict_mount(fs.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY, "/dev");
-}
-
-// What is put over things that nobody inside shall see: an empty folder and an empty file. Cloning a mount is several
-// times cheaper than making a file system for each.
-struct covers {
-  unique_fd folder, file;
-};
-
-covers make_covers() {
-  covers c;
-  c.folder = fresh("tmpfs", {{"mode", "0555"}, {"size", "4k"}}, quiet | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY);
-  c.file = clone_tree(AT_FDCWD, "/dev/null", "/dev/null");
-  restrict_mount(c.file.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "/dev/null");
-  return c;
-}
-
-// Covers `path` for good: the box cannot unmount what was mounted before its capabilities were dropped.
-void cover(const covers& with, const std::string& path) {
-  struct stat st {};
-  if (::lstat(path.c_str(), &st) != 0) return;  // this kernel has no such file: nothing to hide
-  if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) return;
-  unique_fd copy = clone_tree((S_ISDIR(st.st_mode) ? with.folder : with.file).get(), "", "a cover");
-  attach(copy.get(), AT_FDCWD, path);
-}
-
-void freeze(const std::string& path) {
-  if (::access(path.c_str(), F_OK) != 0) return;
-  unique_fd tree = clone_tree(AT_FDCWD, path.c_str(), path);
-  restrict_mount(tree.get(), quiet | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY, path);
-  attach(tree.get(), AT_FDCWD, path);
-}
-
-// A fresh instance, of this PID namespace only. What remains in it that speaks about the whole machine is covered.
-void attach_proc(const covers& with, const std::string& root) {
-  const std::string proc = root + "/proc";
-  unique_fd fs = fresh("proc", {{"hidepid", "invisible"}}, quiet | MOUNT_ATTR_NOEXEC);
-  attach(fs.get(), AT_FDCWD, proc);
-  for (const char* name : {"sys", "irq", "bus", "fs", "acpi", "sysrq-trigger", "driver", "tty", "pressure"})
-    freeze(proc + "/" + name);
-  for (const char* name :
-       {"kcore",        "keys",      "key-users",     "latency_stats", "timer_list",    "timer_stats", "sched_debug",
-        "scsi",         "kallsyms",  "kmsg",          "kpagecount",    "kpageflags",    "kpagecgroup", "modules",
-        "vmallocinfo",  "slabinfo",  "iomem",         "ioports",       "interrupts",    "cmdline",     "config.gz",
-        "mounts_debug", "asound",    "dynamic_debug", "acpi",          "sysrq-trigger", "diskstats",   "partitions",
-        "swaps",        "buddyinfo", "pagetypeinfo",  "zoneinfo"}) {
-    cover(with, proc + "/" + name);
-  }
 }
 
 // sysfs shows the box's own network namespace; what describes the machine's hardware and kernel is covered. Where
@@ -219,8 +129,8 @@ bool map_owners(const detached_trees& trees, int user_namespace) {
   attr.attr_set = MOUNT_ATTR_IDMAP;
   attr.userns_fd = static_cast<std::uint64_t>(user_namespace);
   bool all = true;
-  for (const auto& tree : trees.layers) all &= ::mount_setattr(tree.get(), "", at_here, &attr, sizeof attr) == 0;
-  all &= ::mount_setattr(trees.agent.get(), "", at_here, &attr, sizeof attr) == 0;
+  for (const auto& tree : trees.layers) all &= ::mount_setattr(tree.get(), "", AT_EMPTY_PATH, &attr, sizeof attr) == 0;
+  all &= ::mount_setattr(trees.agent.get(), "", AT_EMPTY_PATH, &attr, sizeof attr) == 0;
   return all;
 }
 
@@ -237,7 +147,7 @@ void enter_root(const launch_spec& spec, detached_trees trees, std::vector<std::
   attach(root_tree.get(), AT_FDCWD, root);
   attach_layers(spec, trees, stage, root);
   const covers with = make_covers();
-  attach_proc(with, root);
+  attach_proc(with, root, {{"hidepid", "invisible"}});
   attach_sys(with, root);
   attach_dev(spec, root);
   unique_fd run = fresh("tmpfs", {{"mode", "0755"}, {"size", "16m"}}, quiet);

@@ -98,7 +98,7 @@ class front {
 
   // Longest path prefix wins, on whole segments ("/v1" takes "/v1/x", not "/v1x"); "/" takes everything, a segment "*"
   // any one segment. `host_suffix` "" = the server's own names (loopback names, the listen address, configured names);
-  // otherwise that host and "*.suffix". A request whose Host matches nothing gets 421: that is the guard against DNS
+  // otherwise that host and "*.suffix". A request whose Host matches nothing gets 403: that is the guard against DNS
   // rebinding.
   virtual result<void> route(std::string host_suffix, std::string path_prefix, handler h) = 0;
   // Takes out what route() put in.

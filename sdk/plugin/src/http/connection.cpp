@@ -248,7 +248,7 @@ asio::awaitable<void> connection::serve(parsed_head head) {
     why = route_miss::unknown_host;
   }
   if (target == nullptr && why == route_miss::unknown_host) {
-    co_await refuse(421, "unknown_host", "this server is not called \"" + head.head.host + "\"",
+    co_await refuse(403, "unknown_host", "this server is not called \"" + head.head.host + "\"",
                     "Use the address it listens on, or add the name to the server's configuration.");
     co_return;
   }

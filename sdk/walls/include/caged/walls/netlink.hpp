@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace caged::vmm::jail {
+namespace caged::walls {
 
 // Builds one datagram of messages. Sizes are patched when a message or nest ends; everything is aligned as netlink
 // asks.
@@ -34,4 +34,4 @@ class netlink_batch {
 // Sends the datagram and reads all acknowledgements. 0, or the errno of the first refusal.
 int exchange(int protocol, const netlink_batch& batch);
 
-}  // namespace caged::vmm::jail
+}  // namespace caged::walls

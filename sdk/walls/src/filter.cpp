@@ -1,4 +1,4 @@
-#include "seccomp.hpp"
+#include <caged/walls/filter.hpp>
 
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -8,11 +8,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include <cerrno>
 #include <cstddef>
 #include <memory>
+#include <string>
 
-namespace caged::vmm::jail {
+namespace caged::walls {
 namespace {
 
 using context = std::unique_ptr<void, void (*)(scmp_filter_ctx)>;
@@ -166,9 +168,9 @@ const std::vector<denied_call>& denied_calls() {
   return table;
 }
 
-result<unique_fd> compile_filter() {
+unique_fd compile_filter() {
   context filter(seccomp_init(SCMP_ACT_ALLOW), &seccomp_release);
-  if (!filter) return fail(errc::internal, "seccomp_failed", "libseccomp cannot make a filter");
+  if (!filter) fail_step("seccomp", "make a filter with libseccomp", ENOMEM);
   rules r{filter.get()};
   // 32-bit programs and x32 have other numbers for the same calls: the filter covers them; an architecture that it does
   // not know kills the process.
@@ -180,19 +182,19 @@ result<unique_fd> compile_filter() {
 #endif
   for (const auto& call : denied_calls()) r.deny(std::string(call.name).c_str(), EPERM);
   deny_by_argument(r);
-  if (r.err != 0) return errno_error(r.err, "write the seccomp filter: " + r.where);
+  if (r.err != 0) fail_step("seccomp", "write the filter: " + r.where, r.err);
   (void)seccomp_attr_set(filter.get(), SCMP_FLTATR_CTL_OPTIMIZE, 2);  // a tree instead of a list, where the library can
   unique_fd file(::memfd_create("caged-filter", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!file) return errno_error(errno, "make a memory file");
+  if (!file) fail_step("seccomp", "make a memory file");
   const auto first = newer_calls_filter();
   const auto size = static_cast<ssize_t>(first.size() * sizeof(sock_filter));
   if (::write(file.get(), first.data(), static_cast<std::size_t>(size)) != size)
-    return errno_error(errno, "write the seccomp filter");
+    fail_step("seccomp", "write the filter");
   const int rc = seccomp_export_bpf(filter.get(), file.get());
-  if (rc != 0) return errno_error(-rc, "compile the seccomp filter");
+  if (rc != 0) fail_step("seccomp", "compile the filter", -rc);
   if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) != 0)
-    return errno_error(errno, "seal the seccomp filter");
+    fail_step("seccomp", "seal the filter");
   return file;
 }
 
-}  // namespace caged::vmm::jail
+}  // namespace caged::walls

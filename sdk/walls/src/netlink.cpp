@@ -1,4 +1,4 @@
-#include "launcher/netlink.hpp"
+#include <caged/walls/netlink.hpp>
 
 #include <arpa/inet.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -9,9 +9,9 @@
 #include <cerrno>
 #include <cstring>
 
-#include "launcher/unique_fd.hpp"
+#include <caged/walls/unique_fd.hpp>
 
-namespace caged::vmm::jail {
+namespace caged::walls {
 
 void netlink_batch::pad() { data_.resize(NLMSG_ALIGN(data_.size()), '\0'); }
 
@@ -92,4 +92,4 @@ int exchange(int protocol, const netlink_batch& batch) {
   return 0;
 }
 
-}  // namespace caged::vmm::jail
+}  // namespace caged::walls
