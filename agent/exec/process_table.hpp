@@ -30,6 +30,7 @@ class process_table {
   std::shared_ptr<process> start_exec(const arguments& args);
   std::shared_ptr<process> start_pty(const arguments& args);
 
+  bool knows(const std::string& id) const { return processes_.count(id) != 0; }
   std::shared_ptr<process> find(const std::string& id_or_tag) const;  // throws process_not_found
   json list() const;
   // Calls back once, when the process has finished.

@@ -66,7 +66,9 @@ tool_result exec_result(run_outcome& o, std::int64_t limit) {
   r.text = out;
   if (!error.empty()) add_section(r.text, "STDERR:\n" + error);
   add_section(r.text, end);
-  if (cut) add_section(r.text, "[output was cut; the last 256 KiB of it: process_read with id " + o.id + "]");
+  if (cut)
+    add_section(r.text, "[output was cut; read all " + std::to_string(o.out.total() + o.error.total()) +
+                            " bytes in pages: process_read with id " + o.id + "]");
   if (r.text.empty()) r.text = "(no output)";
   r.how = end.empty() ? tool_result::outcome::success : tool_result::outcome::failure;
   r.structured = {{"exit_code", o.exit.at("exit_code")},
@@ -102,11 +104,12 @@ std::string state_line(const json& row) {
   return text;
 }
 
-tool_result read_output(const agent::process& p, std::uint64_t from) {
+tool_result read_output(const workspace& w, const agent::process& p, std::uint64_t from) {
   const agent::output_log& log = p.log();
-  const std::uint64_t begin = std::max(from, log.begin());
-  std::string bytes;
-  std::uint64_t at = begin;
+  std::string bytes = from < log.begin() ? w.old_output(p, from, page_bytes) : std::string();
+  const std::uint64_t begin = bytes.empty() ? std::max(from, log.begin()) : from;
+  std::uint64_t at = begin + bytes.size();
+  if (at >= log.begin())
   for (auto piece = log.at(at, page_bytes); !piece.bytes.empty() && bytes.size() < page_bytes;
        piece = log.at(at, page_bytes - bytes.size())) {
     bytes += piece.bytes;
@@ -145,7 +148,7 @@ void process_start(workspace& w, const call_ptr& call) {
   const agent::arguments args(call->arguments());
   json what = start_arguments(w, args);
   what["stdin"] = true;
-  const auto p = w.processes().start_exec(agent::arguments(what));
+  const auto p = w.start_process(what);
   tool_result r;
   r.structured = row_of(*p);
   r.text = "started " + p->about().id + " (pid " + std::to_string(p->pid()) + ")";
@@ -157,18 +160,18 @@ void process_read(workspace& w, const call_ptr& call) {
   const auto p = w.processes().find(args.text("id"));
   const auto from = static_cast<std::uint64_t>(args.number("offset", 0, std::int64_t{1} << 62, 0));
   const auto wait = args.number("wait", 0, 600, 0);
-  if (wait == 0 || p->finished()) return call->answer(read_output(*p, from));
+  if (wait == 0 || p->finished()) return call->answer(read_output(w, *p, from));
   // Answers at the end of the process or of the wait, whichever comes first.
   const auto until = agent::steady::now() + std::chrono::seconds(wait);
   struct poll {
-    static void again(agent::loop& l, const call_ptr& c, const std::shared_ptr<agent::process>& which, std::uint64_t at,
+    static void again(workspace& of, const call_ptr& c, const std::shared_ptr<agent::process>& which, std::uint64_t at,
                       agent::steady::time_point end) {
       if (c->cancelled()) return;
-      if (which->finished() || agent::steady::now() >= end) return c->answer(read_output(*which, at));
-      l.after(50ms, [&l, c, which, at, end] { again(l, c, which, at, end); });
+      if (which->finished() || agent::steady::now() >= end) return c->answer(read_output(of, *which, at));
+      of.events().after(50ms, [&of, c, which, at, end] { again(of, c, which, at, end); });
     }
   };
-  poll::again(w.events(), call, p, from, until);
+  poll::again(w, call, p, from, until);
 }
 
 void process_write(workspace& w, const call_ptr& call) {

@@ -86,14 +86,18 @@ class line_page {
   std::string text;
   std::int64_t last = 0;   // of the page, counted from 1
   bool cut_line = false;   // its only line did not fit
+  // Of the page, in the file.
+  std::int64_t first_byte() const noexcept { return before_; }
   std::int64_t lines() const noexcept { return line_ - 1 + (open_line_ ? 1 : 0); }
   bool full() const noexcept { return full_; }
 
  private:
   void skip(std::string_view& piece, const char* newline) {
     open_line_ = newline == nullptr;
+    const std::size_t skipped = newline == nullptr ? piece.size() : static_cast<std::size_t>(newline - piece.data()) + 1;
+    if (line_ < first_) before_ += static_cast<std::int64_t>(skipped);
     if (newline != nullptr) ++line_;
-    piece.remove_prefix(newline == nullptr ? piece.size() : static_cast<std::size_t>(newline - piece.data()) + 1);
+    piece.remove_prefix(skipped);
   }
   void keep(std::string_view part) {
     if (text.size() + part.size() > page_bytes) {
@@ -120,7 +124,7 @@ class line_page {
     if (line_ - first_ >= limit_) full_ = true;
   }
 
-  std::int64_t first_, limit_, line_ = 1;
+  std::int64_t first_, limit_, line_ = 1, before_ = 0;
   std::size_t line_start_ = 0;
   bool full_ = false, open_line_ = false;
 };
@@ -172,6 +176,7 @@ tool_result read_lines(const fd& file, const std::string& path, const struct sta
     throw agent::bad_argument("/offset", "the file has " + std::to_string(page.lines()) + " lines",
                               "Start at one of them.");
   tool_result r;
+  const std::int64_t end_byte = page.first_byte() + static_cast<std::int64_t>(page.text.size());
   const bool lossy = !agent::valid_utf8(page.text);
   if (lossy) page.text = repaired(page.text);
   const bool more = page.cut_line || page.last < page.lines() || !whole;
@@ -184,12 +189,13 @@ tool_result read_lines(const fd& file, const std::string& path, const struct sta
   if (lossy) r.structured["lossy"] = true;
   r.text = page.text;
   r.structured["content"] = std::move(page.text);
-  if (!more) return r;
+  if (!more && offset == 1) return r;
   std::string note = "\n[lines " + std::to_string(offset) + "-" + std::to_string(page.last) + " of " +
                      (whole ? std::to_string(page.lines()) : std::string("more than ") + std::to_string(page.lines()));
   if (page.cut_line) {
-    note += "; line " + std::to_string(page.last) + " is cut, read on with byte_offset";
-  } else {
+    r.structured["next_byte_offset"] = end_byte;
+    note += "; line " + std::to_string(page.last) + " is cut, go on with byte_offset " + std::to_string(end_byte);
+  } else if (more) {
     r.structured["next_offset"] = page.last + 1;
     note += "; go on with offset " + std::to_string(page.last + 1);
   }
@@ -199,6 +205,9 @@ tool_result read_lines(const fd& file, const std::string& path, const struct sta
 
 tool_result read_bytes(const fd& file, const std::string& path, const struct stat& st, std::int64_t at,
                        std::int64_t limit, bool base64) {
+  if (at > st.st_size)
+    throw agent::bad_argument("/byte_offset", "the file has " + std::to_string(st.st_size) + " bytes",
+                              "Start at one of them.");
   const auto most = static_cast<std::int64_t>(base64 ? base64_page : page_bytes);
   std::string bytes = read_range(file, at, static_cast<std::size_t>(std::min(limit, most)));
   if (!base64) {

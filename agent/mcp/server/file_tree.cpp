@@ -1,4 +1,5 @@
 // file_list, file_delete and file_search.
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "fs/change.hpp"
@@ -68,7 +69,11 @@ std::string anywhere(const std::string& pattern) {
   return pattern.find('/') == std::string::npos ? "**/" + pattern : pattern;
 }
 
+// A search of one file names it as it was asked for, one of a folder what lies in it.
 std::string below(const workspace& w, const std::string& path, const std::string& found) {
+  struct stat st {};
+  if (found == path && ::fstat(w.files().open(path, O_PATH).get(), &st) == 0 && S_ISREG(st.st_mode))
+    return w.relative(path);
   const std::string base = w.relative(path);
   return base == "." ? found : base + "/" + found;
 }

@@ -105,7 +105,7 @@ class collector : public agent::process_reader, public std::enable_shared_from_t
 
 void run_program(workspace& w, const call_ptr& call, const json& what, std::size_t keep,
                  std::function<void(run_outcome&)> done) {
-  auto started = w.processes().start_exec(agent::arguments(what));
+  auto started = w.start_process(what);
   std::make_shared<collector>(w, call, std::move(started), keep, std::move(done))->begin();
 }
 

@@ -141,6 +141,21 @@ void workspace::job(const call_ptr& call, std::function<tool_result(const tool_c
   });
 }
 
+std::shared_ptr<agent::process> workspace::start_process(const json& what) {
+  // Of processes that the table has forgotten nothing is asked any more.
+  const auto forgotten = [this](const auto& row) { return !processes_.knows(row.first); };
+  std::erase_if(outputs_, forgotten);
+  std::erase_if(unread_, forgotten);
+  auto started = processes_.start_exec(agent::arguments(what));
+  outputs_[started->about().id] = output_file::follow(loop_, started);
+  return started;
+}
+
+std::string workspace::old_output(const agent::process& p, std::uint64_t from, std::size_t limit) const {
+  const auto it = outputs_.find(p.about().id);
+  return it == outputs_.end() ? std::string() : it->second->read(from, limit);
+}
+
 void workspace::write_stdin(agent::process& to, const std::string& bytes) {
   auto& unread = unread_[to.about().id];
   if (!unread) unread = std::make_unique<unread_input>();

@@ -13,6 +13,7 @@
 #include "fs/tree.hpp"
 #include "loop.hpp"
 #include "mcp/server/command_policy.hpp"
+#include "mcp/server/output_file.hpp"
 #include "mcp/server/options.hpp"
 
 namespace caged::mcp {
@@ -42,6 +43,10 @@ class workspace : public toolbox {
   // Where programs may be named, git's own folder decides what git runs: its files are not written then.
   void refuse_git_folder(const std::string& path) const;
 
+  // Starts a process (arguments of exec.start) whose output stays readable. Throws when it cannot be started.
+  std::shared_ptr<agent::process> start_process(const json& what);
+  // What it wrote before what is in its log; see output_file::read.
+  std::string old_output(const agent::process& p, std::uint64_t from, std::size_t limit) const;
   // Refuses (limit_exceeded) while the process leaves more than 1 MiB of its input unread.
   void write_stdin(agent::process& to, const std::string& bytes);
 
@@ -54,7 +59,9 @@ class workspace : public toolbox {
   agent::tree files_;
   command_policy policy_;
   class unread_input;
-  std::map<std::string, std::unique_ptr<unread_input>> unread_;  // outlives the processes, which report to it
+  // Both outlive the processes, which report to them.
+  std::map<std::string, std::unique_ptr<unread_input>> unread_;
+  std::map<std::string, std::shared_ptr<output_file>> outputs_;
   agent::process_table processes_;
   std::vector<tool_info> infos_;
   std::map<std::string, std::unique_ptr<entry>> entries_;

@@ -96,6 +96,27 @@ task<json> guarded(mcp::handler run, std::shared_ptr<mcp::context> c) {
 
 }  // namespace
 
+std::optional<std::string> percent_decoded(std::string_view text) {
+  std::string out;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] != '%') {
+      out += text[i];
+      continue;
+    }
+    const auto digit = [](char c) {
+      return c >= '0' && c <= '9'   ? c - '0'
+             : c >= 'a' && c <= 'f' ? c - 'a' + 10
+             : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                    : -1;
+    };
+    if (i + 2 >= text.size() || digit(text[i + 1]) < 0 || digit(text[i + 2]) < 0) return std::nullopt;
+    out += static_cast<char>(digit(text[i + 1]) * 16 + digit(text[i + 2]));
+    i += 2;
+  }
+  if (out.find('\0') != std::string::npos) return std::nullopt;
+  return out;
+}
+
 result<void> additions::add(mcp::kind what, json declaration, scope needs, mcp::handler run) {
   const char* key = key_of(what);
   const std::string name = declaration.is_object() && declaration.contains(key) && declaration[key].is_string()
@@ -161,7 +182,10 @@ const additions::entry* additions::find_template(std::string_view uri, scope gra
       const auto end = pattern.empty() ? rest.size() : rest.find(pattern[0]);
       fits = end != std::string_view::npos && end > 0 && rest.substr(0, end).find('/') == std::string_view::npos;
       if (!fits) break;
-      found[name] = std::string(rest.substr(0, end));
+      // Expanding a template encodes what is not a letter of it (RFC 6570); here it is decoded, once.
+      auto value = percent_decoded(rest.substr(0, end));
+      fits = value.has_value();
+      if (fits) found[name] = std::move(*value);
       rest.remove_prefix(end);
     }
     if (!fits || !rest.empty()) continue;

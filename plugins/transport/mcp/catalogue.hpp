@@ -44,6 +44,9 @@ class additions : public mcp::catalogue {
   std::uint64_t generation_ = 1;
 };
 
+// Nothing when a percent sign is not followed by two hexadecimal digits, or there is a NUL.
+std::optional<std::string> percent_decoded(std::string_view text);
+
 // Runs what a plugin added, to its answer.
 asio::awaitable<void> run_addition(mcp::handler run, std::shared_ptr<mcp::tool_call> call, caller who, json values);
 

@@ -40,12 +40,14 @@ verdict of(era which) {
   return v;
 }
 
-json readable_id(const json& message) {
+json readable_id(const json& message, revision spoken) {
   const auto id = message.find("id");
-  return id != message.end() && (id->is_string() || id->is_number_integer()) ? *id : json(nullptr);
+  return id != message.end() && (id->is_string() || id->is_number_integer()) ? *id : unreadable_id(spoken);
 }
 
 }  // namespace
+
+json unreadable_id(revision spoken) { return modern(spoken) ? json(json::value_t::discarded) : json(nullptr); }
 
 bool lists_json(const std::string& content_type) { return has_type(lower(content_type), "application/json"); }
 
@@ -78,20 +80,21 @@ verdict classify(const json& message, const http::request& head) {
     if (modern(header))
       return refuse(refusal(
           400, -32020, "Header mismatch: initialize does not exist in the revision that MCP-Protocol-Version names",
-          nullptr, readable_id(message)));
+          nullptr, readable_id(message, header)));
     return of(era::handshake);
   }
   if (modern(header)) {
     if (named && !message.contains("id")) {
       const std::string_view repeated = head.field("mcp-method");
       if (repeated != method->get_ref<const std::string&>())
-        return refuse(refusal(400, -32020, "Header mismatch: the header Mcp-Method is not the method of the body"));
+        return refuse(refusal(400, -32020, "Header mismatch: the header Mcp-Method is not the method of the body",
+                              nullptr, unreadable_id(header)));
       return of(era::stateless);
     }
     return refuse(refusal(
         400, -32602,
         std::string("Invalid params: params._meta lacks \"") + version_key + "\" and \"" + capabilities_key + "\"",
-        nullptr, readable_id(message)));
+        nullptr, readable_id(message, header)));
   }
   if (!said.empty() && header == revision::unset) {
     json supported = json::array();
@@ -99,7 +102,7 @@ verdict classify(const json& message, const http::request& head) {
                              revision::v2024_11_05})
       supported.push_back(name_of(r));
     return refuse(refusal(400, -32022, "Unsupported protocol version",
-                          {{"supported", supported}, {"requested", said.substr(0, 40)}}, readable_id(message)));
+                          {{"supported", supported}, {"requested", said.substr(0, 40)}}, readable_id(message, header)));
   }
   return of(era::handshake);
 }

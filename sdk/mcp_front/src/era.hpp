@@ -19,6 +19,8 @@ struct verdict {
 verdict classify(const json& message, const http::request& head);
 // Whether anything in it is a request (or malformed, which is answered too).
 bool expects_answer(const json& message);
+// The id of an answer to what had none that could be read.
+json unreadable_id(revision spoken);
 bool lists_json(const std::string& content_type);
 bool accepts_both(const std::string& accept);
 

@@ -117,7 +117,8 @@ asio::awaitable<void> front_service::post(exchange_ptr exchange, surroundings in
   }
   parsed_json parsed = parse_strict(*body);
   if (!parsed.fault.empty()) {
-    auto r = refusal(400, -32700, "Parse error: " + parsed.fault);
+    const json id = unreadable_id(revision_of(header_of(head, "mcp-protocol-version")));
+    auto r = refusal(400, -32700, "Parse error: " + parsed.fault, nullptr, id);
     (void)co_await exchange->respond(std::move(r));
     co_return;
   }

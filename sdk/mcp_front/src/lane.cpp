@@ -47,7 +47,7 @@ std::shared_ptr<lane> http_session::new_lane(asio::any_io_executor on) {
 http::response refusal(int status, int code, const std::string& message, json data, const json& id) {
   json body{{"jsonrpc", "2.0"}, {"error", {{"code", code}, {"message", message}}}};
   if (!data.is_null()) body["error"]["data"] = std::move(data);
-  body["id"] = id;
+  if (!id.is_discarded()) body["id"] = id;
   http::response r;
   r.status = status;
   r.fields = {

@@ -63,7 +63,8 @@ struct http_session {
   std::shared_ptr<lane> new_lane(asio::any_io_executor on);
 };
 
-// A JSON-RPC error as the answer to a request that reached no dialog.
+// A JSON-RPC error as the answer to a request that reached no dialog. A discarded id is left out, as the stateless era
+// does with one that cannot be read.
 http::response refusal(int status, int code, const std::string& message, json data = nullptr, const json& id = nullptr);
 std::string header_of(const http::request& head, std::string_view name);
 

@@ -94,8 +94,18 @@ TEST_F(mcp_exec, keeps_head_and_tail_of_a_flood) {
   EXPECT_NE(std::string::npos, out.find("last\n"));
   EXPECT_NE(std::string::npos, out.find("bytes left out"));
   EXPECT_EQ(50000012, about.at("stdout_bytes"));
-  const json rest = client_->call("process_read", {{"id", about.at("id")}, {"offset", 0}});
-  EXPECT_NE(std::string::npos, rest.at("content").at(0).at("text").get<std::string>().find("older bytes are gone"));
+  // What was left out is there in pages.
+  const auto page = [&](const json& id, std::int64_t from) {
+    return client_->call("process_read", {{"id", id}, {"offset", from}}).at("structuredContent");
+  };
+  EXPECT_EQ(0u, page(about.at("id"), 0).at("output").get<std::string>().find("first\ny\ny\n"));
+  EXPECT_EQ(30'040'000, page(about.at("id"), 30'000'000).at("next_offset"));
+  EXPECT_NE(std::string::npos, page(about.at("id"), 49'999'900).at("output").get<std::string>().find("last\n"));
+  // Beyond 64 MiB only the latest is kept, and a reader is told what is not.
+  const json more = run("yes | head -c 80000000; echo last").at("structuredContent");
+  EXPECT_EQ(60'000'000, page(more.at("id"), 60'000'000).at("from"));
+  const json gone = client_->call("process_read", {{"id", more.at("id")}, {"offset", 70'000'000}});
+  EXPECT_NE(std::string::npos, gone.at("content").at(0).at("text").get<std::string>().find("older bytes are gone"));
 }
 
 TEST_F(mcp_exec, shows_only_text_a_model_can_read) {
