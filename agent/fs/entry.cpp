@@ -122,7 +122,9 @@ struct listing {
 };
 
 void list_folder(listing& l, int folder, const std::string& shown, int depth) {
-  for (const std::string& name : names_in(folder, l.limit + 1, l.truncated)) {
+  // All names, however few are shown: the first ones are the first in order.
+  bool more = false;
+  for (const std::string& name : names_in(folder, 1u << 20, more)) {
     if (l.cancelled || l.truncated || l.entries.size() >= l.limit || l.bytes > max_answer_bytes) {
       l.truncated = true;
       return;
@@ -136,6 +138,7 @@ void list_folder(listing& l, int folder, const std::string& shown, int depth) {
     const fd below = open_folder(folder, name);
     if (below) list_folder(l, below.get(), path, depth - 1);
   }
+  l.truncated = l.truncated || more;
 }
 
 }  // namespace

@@ -88,6 +88,13 @@ result<void> registry::admit(const entry& e, const call& c) const {
             std::string(to_string(c.who.granted)),
         "Use a key with that scope: `caged keys create NAME --scope " + std::string(to_string(e.info.needs)) + "`.");
   }
+  // A conversation outlives the moment in which its key was checked.
+  if (parts_.keys && !c.who.key_id.empty()) {
+    const key_info* k = parts_.keys->find(c.who.key_id);
+    if (k == nullptr || (k->expires_us != 0 && base::now_us() >= k->expires_us))
+      return fail(errc::unauthenticated, "key_ended", "the key of this call was revoked or has expired",
+                  "Use another key.");
+  }
   if (!c.who.sandbox_id.empty() && c.arguments.value("id", "") != c.who.sandbox_id)
     return fail(errc::permission_denied, "other_sandbox",
                 "this credential is good for sandbox " + c.who.sandbox_id + " only", "Use a key of the host.");

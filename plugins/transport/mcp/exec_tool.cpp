@@ -1,33 +1,11 @@
 // sandbox_exec as a tool: output as progress, and what was started is killed when the call is cancelled.
-#include <algorithm>
-
-#include <caged/base64.hpp>
-
+#include "kept_output.hpp"
 #include "platform.hpp"
 
 namespace caged::transport_mcp {
 namespace {
 
-constexpr std::size_t most_kept = 20'000;  // of each stream: half from its head, half from its tail
 constexpr auto progress_interval = std::chrono::milliseconds(500);
-
-struct kept {
-  std::string head, tail;
-  std::uint64_t total = 0;
-  void add(std::string_view piece) {
-    total += piece.size();
-    const std::size_t room = most_kept / 2 - std::min(head.size(), most_kept / 2);
-    head += piece.substr(0, room);
-    tail += piece.substr(std::min(room, piece.size()));
-    if (tail.size() > most_kept) tail.erase(0, tail.size() - most_kept / 2);
-  }
-  bool cut() const { return head.size() + std::min(tail.size(), most_kept / 2) < total; }
-  std::string text() const {
-    const std::string end = tail.size() > most_kept / 2 ? tail.substr(tail.size() - most_kept / 2) : tail;
-    if (!cut()) return head + end;
-    return head + "\n[… " + std::to_string(total - head.size() - end.size()) + " bytes left out …]\n" + end;
-  }
-};
 
 asio::awaitable<void> kill_process(view_ptr v, std::string sandbox, std::string process) {
   json arguments{{"id", std::move(sandbox)}, {"process", std::move(process)}, {"signal", "SIGKILL"}};
@@ -52,7 +30,7 @@ task<void> run_exec_tool(view_ptr v, call_ptr c, json arguments) {
   auto started = co_await v->invoke("sandbox.exec_stream", std::move(arguments));
   if (started.has_error()) co_return started.error();
   const auto items = started->items;
-  kept out, err;
+  kept_output out, err;
   json exit;
   std::string process;
   auto next_progress = std::chrono::steady_clock::now() + progress_interval;
@@ -69,13 +47,11 @@ task<void> run_exec_tool(view_ptr v, call_ptr c, json arguments) {
     } else if (i.event == "exit") {
       exit = i.data;
     } else {
-      std::string piece = i.data.value("data", "");
-      if (const std::string coded = i.data.value("data_base64", ""); !coded.empty())
-        piece = base64_decode(coded).value_or("");
+      const std::string piece = piece_of(i);
       (i.event == "stderr" ? err : out).add(piece);
       if (c->wants_progress() && std::chrono::steady_clock::now() >= next_progress) {
         next_progress = std::chrono::steady_clock::now() + progress_interval;
-        c->progress(static_cast<double>(out.total + err.total), std::nullopt, last_line(piece));
+        c->progress(static_cast<double>(out.total() + err.total()), std::nullopt, last_line(piece));
       }
     }
   }
@@ -89,11 +65,10 @@ task<void> run_exec_tool(view_ptr v, call_ptr c, json arguments) {
   r.structured["process_id"] = process;
   r.structured["stdout"] = out.text();
   r.structured["stderr"] = err.text();
-  r.structured["output"] = out.text() + err.text();
-  r.structured["truncated"] = out.cut() || err.cut();
-  r.structured["dropped_bytes"] = (out.cut() ? out.total - most_kept : 0) + (err.cut() ? err.total - most_kept : 0);
+  r.structured["truncated"] = out.left_out() + err.left_out() > 0;
+  r.structured["dropped_bytes"] = out.left_out() + err.left_out();
   r.text = out.text();
-  if (err.total > 0)
+  if (err.total() > 0)
     r.text += (r.text.empty() || r.text.ends_with('\n') ? "" : "\n") + std::string("STDERR:\n") + err.text();
   const json code = exit.value("exit_code", json());
   if (code != 0) {

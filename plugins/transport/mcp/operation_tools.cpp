@@ -9,15 +9,57 @@ namespace caged::transport_mcp {
 namespace {
 
 constexpr std::size_t page = 40'000;
+constexpr std::size_t base64_page = 30'000;  // as many characters of base64
 
-// What a model has no use for: made for programs that keep a connection or a secret.
-bool hidden(const operation_info& o) {
-  if (o.gives == payload::duplex || o.gives == payload::items) return true;
-  if (o.name.starts_with("auth.") || o.name.starts_with("key.") || o.name.starts_with("terminal.")) return true;
-  return o.needs == scope::open;
+// What is for people and for the programs of the host, not for agents in whose hands approvals, policies and secrets
+// would be worth nothing. Operations that plugins add have families of their own, and stay.
+bool for_people(std::string_view name) {
+  static constexpr std::string_view families[] = {"account.", "alert.",  "approval.",     "auth.",
+                                                  "event.",   "host.",   "key.",          "policy.",
+                                                  "plugin.",  "secret.", "notification.", "terminal."};
+  static constexpr std::string_view single[] = {"snapshot.download", "snapshot.upload", "snapshot.content"};
+  return std::any_of(std::begin(families), std::end(families), [&](auto f) { return name.starts_with(f); }) ||
+         std::find(std::begin(single), std::end(single), name) != std::end(single);
 }
 
-bool about_sandbox(const operation_info& o) { return o.path.starts_with("/v1/sandboxes/{id}"); }
+bool hidden(const operation_info& o) {
+  if (for_people(o.name) || o.needs == scope::open || o.gives == payload::duplex) return true;
+  return o.gives == payload::items && !reads_items(o.name);
+}
+
+// The argument that says which sandbox it is about; nullptr when there is none.
+const char* subject_of(const operation_info& o) {
+  if (o.path.starts_with("/v1/sandboxes/{id}")) return "id";
+  return o.name == "snapshot.restore" ? "target_sandbox_id" : nullptr;
+}
+
+// A credential that is good for one sandbox only is compared with `id`.
+bool usable_by(const view& v, const operation_info& o) {
+  if (!v.sees(o.needs)) return false;
+  if (v.sandbox().empty()) return true;
+  const char* subject = subject_of(o);
+  return subject != nullptr && (v.who().sandbox_id.empty() || std::string_view(subject) == "id");
+}
+
+// Arguments as the operation takes them, from those of the door of one sandbox.
+task<json> about_this_sandbox(view_ptr v, const operation_info* o, json arguments) {
+  const char* subject = subject_of(*o);
+  for (const char* name : {subject, "sandbox_id"})
+    if (arguments.contains(name))
+      co_return fail(errc::invalid_argument, "sandbox_given",
+                     std::string("this endpoint is about one sandbox, so there is no ") + name, "Leave it out.",
+                     std::string("/") + name);
+  if (o->name == "snapshot.restore") {
+    json which{{"snapshot", arguments.value("snapshot", json())}};
+    auto facts = co_await v->invoke("snapshot.get", which);
+    if (facts.has_error()) co_return facts.error();
+    if (facts->body.value("sandbox_id", "") != v->sandbox())
+      co_return fail(errc::not_found, "snapshot_not_found", "this sandbox has no such snapshot", "See snapshot_list.",
+                     "/snapshot");
+  }
+  arguments[subject] = v->sandbox();
+  co_return arguments;
+}
 
 std::string tool_name(const operation_info& o) {
   std::string name = o.name;
@@ -29,6 +71,16 @@ bool gives_object(const operation_info& o) {
   return o.gives == payload::document && o.output.is_object() && o.output.value("type", json()) == "object";
 }
 
+// Schemas of answers say what there is; what it means the answer shows, and a list of tools is read as a whole.
+void strip_descriptions(json& schema) {
+  if (schema.is_object()) {
+    if (const auto at = schema.find("description"); at != schema.end() && at->is_string()) schema.erase(at);
+    for (auto& [name, member] : schema.items()) strip_descriptions(member);
+  } else if (schema.is_array()) {
+    for (json& member : schema) strip_descriptions(member);
+  }
+}
+
 json output_schema(const operation_info& o) {
   if (gives_object(o)) return o.output;
   if (o.gives == payload::bytes)
@@ -37,7 +89,9 @@ json output_schema(const operation_info& o) {
              {{"content", {{"type", "string"}}},
               {"base64", {{"type", "string"}}},
               {"bytes", {{"type", "integer"}}},
-              {"truncated", {{"type", "boolean"}}}}}};
+              {"total_bytes", {{"type", "integer"}}},
+              {"truncated", {{"type", "boolean"}}},
+              {"next_range", {{"type", "string"}}}}}};
   json schema{{"type", "object"}, {"properties", json::object()}};
   schema["properties"]["result"] = o.output.is_object() ? o.output : json::object();
   return schema;
@@ -46,7 +100,8 @@ json output_schema(const operation_info& o) {
 json input_schema(const view& v, const operation_info& o) {
   json schema = o.input.is_object() ? o.input : json{{"type", "object"}};
   if (!v.sandbox().empty()) {
-    if (schema.contains("properties")) schema["properties"].erase("id");
+    if (schema.contains("properties"))
+      for (const char* name : {"id", "sandbox_id", "target_sandbox_id"}) schema["properties"].erase(name);
     if (schema.contains("required")) {
       json kept = json::array();
       for (const json& name : schema["required"])
@@ -66,12 +121,13 @@ json declaration(const view& v, const operation_info& o) {
   row["description"] = (o.description.empty() ? o.summary : o.description).substr(0, 1900);
   row["inputSchema"] = input_schema(v, o);
   row["outputSchema"] = output_schema(o);
+  strip_descriptions(row["outputSchema"]);
   row["annotations"] = {{"readOnlyHint", o.read_only},
                         {"destructiveHint", o.destructive},
                         {"idempotentHint", o.idempotent || o.read_only},
                         {"openWorldHint", o.name == "sandbox.exec"}};
   row["_meta"] = {{"anthropic/maxResultSizeChars", 60000}};
-  return row;
+  return reads_items(o.name) ? items_tool_declaration(o.name, std::move(row)) : row;
 }
 
 const operation_info* operation_of(const view& v, const std::string& tool) {
@@ -91,28 +147,71 @@ class text_source : public byte_source {
   std::size_t size_;
 };
 
-bool is_utf8(const std::string& text) {
-  std::string quoted;
-  return to_text(json(text)).find("\\ufffd") == std::string::npos &&
-         to_text(json(text)).find("\xef\xbf\xbd") == std::string::npos;
+bool is_text(const std::string& bytes) {
+  try {
+    (void)json(bytes).dump();  // strict
+    return bytes.find('\0') == std::string::npos;
+  } catch (const json::exception&) {
+    return false;
+  }
 }
 
-// Bytes as a page: text where they are, base64 otherwise.
-task<json> bytes_page(std::shared_ptr<byte_source> from) {
+// Without a character at the end whose rest is on the next page.
+std::string without_half(std::string text) {
+  std::size_t lead = text.size();
+  while (lead > 0 && text.size() - lead < 3 && (static_cast<unsigned char>(text[lead - 1]) & 0xc0) == 0x80) --lead;
+  if (lead > 0 && (static_cast<unsigned char>(text[lead - 1]) & 0x80) != 0) text.resize(lead - 1);
+  return text;
+}
+
+std::string header_of(const reply& from, std::string_view name) {
+  for (const auto& [key, value] : from.headers)
+    if (key == name) return value;
+  return {};
+}
+
+std::uint64_t number_at(std::string_view text) {
+  std::uint64_t n = 0;
+  for (const char c : text) {
+    if (c < '0' || c > '9') break;
+    n = n * 10 + static_cast<std::uint64_t>(c - '0');
+  }
+  return n;
+}
+
+// Bytes as a page: text where they are, base64 otherwise; with the total, and the range to go on with.
+task<json> bytes_page(reply from) {
+  const std::string part = header_of(from, "Content-Range");  // "bytes 10-19/100"
+  const std::uint64_t begin = part.empty() ? 0 : number_at(part.substr(std::min<std::size_t>(6, part.size())));
+  if (from.status == 416)
+    co_return fail(errc::invalid_argument, "range_beyond_end",
+                   "the file has " + part.substr(part.find('/') + 1) + " bytes only", "Begin before that.", "/range");
   std::string all;
   while (all.size() <= page) {
-    auto piece = co_await from->read();
+    auto piece = co_await from.bytes->read();
     if (piece.has_error()) co_return piece.error();
     if (piece->empty()) break;
     all += *piece;
   }
   const bool cut = all.size() > page;
   if (cut) all.resize(page);
-  while (cut && !all.empty() && (all.back() & 0xc0) == 0x80) all.pop_back();
-  if (cut && !all.empty() && (all.back() & 0x80) != 0) all.pop_back();
-  json body{{"bytes", all.size()}, {"truncated", cut}};
-  if (is_utf8(all))
-    body["content"] = std::move(all);
+  std::string text = cut ? without_half(all) : all;
+  const bool readable = is_text(text);
+  if (!readable && all.size() > base64_page) all.resize(base64_page);
+  json body = json::object();
+  const std::uint64_t bytes = readable ? text.size() : all.size();
+  std::uint64_t total = begin + bytes;
+  if (!part.empty())
+    total = number_at(part.substr(part.find('/') + 1));
+  else if (const std::string whole = header_of(from, "Content-Length"); !whole.empty())
+    total = number_at(whole);
+  const bool more = cut || (!readable && bytes == base64_page);
+  body["bytes"] = bytes;
+  body["total_bytes"] = total;
+  body["truncated"] = more;
+  if (more) body["next_range"] = "bytes=" + std::to_string(begin + bytes) + "-";
+  if (readable)
+    body["content"] = std::move(text);
   else
     body["base64"] = base64_encode(all);
   co_return body;
@@ -123,10 +222,7 @@ task<json> bytes_page(std::shared_ptr<byte_source> from) {
 json operation_tools(const view& v) {
   json rows = json::array();
   for (const operation_info* o : v.shared().ops.list()) {
-    if (hidden(*o) || !v.sees(o->needs)) continue;
-    const bool bound = !v.sandbox().empty() || !v.who().sandbox_id.empty();
-    if (bound && !about_sandbox(*o)) continue;
-    rows.push_back(declaration(v, *o));
+    if (!hidden(*o) && usable_by(v, *o)) rows.push_back(declaration(v, *o));
   }
   std::sort(rows.begin(), rows.end(), [](const json& a, const json& b) {
     return a["name"].get_ref<const std::string&>() < b["name"].get_ref<const std::string&>();
@@ -148,14 +244,14 @@ task<void> run_operation_tool(view_ptr v, call_ptr c) {
   if (o == nullptr) co_return fail(errc::not_found, "no_such_tool", "the tool is gone", "List the tools again.");
   json arguments = c->arguments();
   if (!v->sandbox().empty()) {
-    if (arguments.contains("id"))
-      co_return fail(errc::invalid_argument, "id_given", "this endpoint is about one sandbox, so there is no id",
-                     "Leave id out.", "/id");
-    arguments["id"] = v->sandbox();
+    auto own = co_await about_this_sandbox(v, o, std::move(arguments));
+    if (own.has_error()) co_return own.error();
+    arguments = std::move(*own);
   }
   if (o->name == "sandbox.exec" && !arguments.value("background", json(false)).is_null() &&
       arguments.value("background", json(false)) != true)
     co_return co_await run_exec_tool(v, c, std::move(arguments));
+  if (reads_items(o->name)) co_return co_await run_items_tool(v, c, o->name, std::move(arguments));
   std::shared_ptr<byte_source> body;
   if (o->takes == payload::bytes) {
     std::string text;
@@ -175,8 +271,8 @@ task<void> run_operation_tool(view_ptr v, call_ptr c) {
   auto done = co_await v->invoke(o->name, std::move(arguments), std::move(body));
   if (done.has_error()) co_return done.error();
   json structured;
-  if (o->gives == payload::bytes && done->bytes) {
-    auto read = co_await bytes_page(done->bytes);
+  if (o->gives == payload::bytes) {
+    auto read = co_await bytes_page(std::move(*done));
     if (read.has_error()) co_return read.error();
     structured = std::move(*read);
   } else if (gives_object(*o) && done->body.is_object()) {
@@ -186,13 +282,18 @@ task<void> run_operation_tool(view_ptr v, call_ptr c) {
     structured["result"] = std::move(done->body);
   }
   mcp::tool_result r;
-  if (structured.contains("content") && structured["content"].is_string() && o->gives == payload::bytes)
+  if (o->gives == payload::bytes && structured.contains("content")) {
     r.text = structured["content"].get<std::string>();
-  else
-    r.text = to_text(structured);
-  if (r.text.size() > page)
-    r.text = "[" + std::to_string(r.text.size()) +
-             " characters; the whole is in structuredContent, or narrow the question]\n" + r.text.substr(0, page);
+    if (structured["truncated"] == true)
+      r.text += "\n[" + structured["bytes"].dump() + " of " + structured["total_bytes"].dump() +
+                " bytes; go on with range \"" + structured["next_range"].get<std::string>() + "\"]";
+  } else {
+    const bool nothing = structured.size() == 1 && structured.contains("result") && structured["result"].is_null();
+    r.text = nothing ? "done" : to_text(structured);
+    if (r.text.size() > page + 1000)
+      r.text = "[" + std::to_string(r.text.size()) +
+               " characters; the whole is in structuredContent, or narrow the question]\n" + r.text.substr(0, page);
+  }
   r.structured = std::move(structured);
   c->answer(std::move(r));
   co_return result<void>{};

@@ -30,26 +30,25 @@ mcp::kind kind_of(mcp::list_kind which) {
   return mcp::kind::unset;
 }
 
-// Looks at a resource every second and tells when it is another.
-asio::awaitable<void> keep_looking(platform_ptr shared, view_ptr v, std::string uri) {
-  asio::steady_timer pause(shared->executor);
-  std::string before;
-  bool first = true;
-  while (!shared->closing && shared->watched.contains(uri)) {
-    auto mark = co_await resource_mark(v, uri);
-    const std::string now = mark.has_value() ? *mark : std::string();
-    if (!first && now != before) shared->hearers->tell_resource_changed(uri);
-    before = now;
-    first = false;
-    pause.expires_after(look_again);
-    co_await pause.async_wait(use_tuple);
-  }
-}
+class relay : public mcp::audience::hearer {
+ public:
+  explicit relay(std::shared_ptr<mcp::audience> to) : to_(std::move(to)) {}
+  void changed(mcp::list_kind which) override { to_->tell_changed(which); }
+  void resource_changed(const std::string& uri) override { to_->tell_resource_changed(uri); }
+
+ private:
+  std::shared_ptr<mcp::audience> to_;
+};
 
 }  // namespace
 
 view::view(platform_ptr shared, caller who, std::string sandbox_id)
-    : shared_(std::move(shared)), who_(std::move(who)), sandbox_(std::move(sandbox_id)) {}
+    : shared_(std::move(shared)),
+      who_(std::move(who)),
+      sandbox_(std::move(sandbox_id)),
+      relay_(std::make_shared<relay>(hearers_)) {
+  shared_->hearers->add(relay_);
+}
 
 int view::abilities() const {
   return mcp::resources_and_templates | mcp::prompts | mcp::completions | mcp::logging | mcp::changes | mcp::long_tasks;
@@ -109,15 +108,13 @@ asio::awaitable<void> view::run(std::shared_ptr<view> self, call_ptr c) {
       else
         c->answer_document(std::move(*made));
     } else if (method == "resources/list") {
-      auto rows = co_await platform_resources(self);
-      if ((failed = rows.has_error())) {
-        problem = rows.error();
-      } else {
-        for (const json& row : self->list(mcp::list_kind::resources)) rows->push_back(row);
-        json body = json::object();
-        body["resources"] = std::move(*rows);
-        c->answer_document(std::move(body));
-      }
+      auto page = co_await platform_resources(self, c->params());
+      if (page.has_value())
+        c->answer_document(std::move(*page));
+      else if (page.error().reason == "unknown_cursor")
+        c->refuse(-32602, "Invalid params: " + describe(page.error()));
+      else
+        c->refuse(-32603, describe(page.error()));
     } else if (method == "resources/read") {
       auto read = co_await read_platform_resource(self, c->tool());
       if (read.has_value())
@@ -141,13 +138,36 @@ asio::awaitable<void> view::run(std::shared_ptr<view> self, call_ptr c) {
 }
 
 void view::watch(const std::string& uri) {
-  if (shared_->watched[uri]++ > 0 || shared_->added->find(mcp::kind::resource, uri, who_.granted) != nullptr) return;
-  shared_->workers->run(keep_looking(shared_, shared_from_this(), uri));
+  if (watched_[uri].readers++ > 0 || looking_) return;
+  looking_ = true;
+  shared_->workers->run(keep_looking(shared_from_this()));
 }
 
 void view::unwatch(const std::string& uri) {
-  const auto it = shared_->watched.find(uri);
-  if (it != shared_->watched.end() && --it->second <= 0) shared_->watched.erase(it);
+  const auto it = watched_.find(uri);
+  if (it != watched_.end() && --it->second.readers <= 0) watched_.erase(it);
+}
+
+// Looks at what is watched every second and tells when it is another than it was.
+asio::awaitable<void> view::keep_looking(std::shared_ptr<view> self) {
+  asio::steady_timer pause(self->shared_->executor);
+  while (!self->shared_->closing && !self->watched_.empty()) {
+    std::vector<std::string> addresses;
+    for (const auto& [uri, w] : self->watched_) addresses.push_back(uri);
+    for (const std::string& uri : addresses) {
+      // What a plugin added, it tells about itself.
+      if (self->shared_->added->find(mcp::kind::resource, uri, self->who_.granted) != nullptr) continue;
+      auto mark = co_await resource_mark(self, uri);
+      const auto it = self->watched_.find(uri);
+      if (mark.has_error() || it == self->watched_.end()) continue;
+      const bool other = it->second.mark && *it->second.mark != *mark;
+      it->second.mark = std::move(*mark);
+      if (other) self->hearers_->tell_resource_changed(uri);
+    }
+    pause.expires_after(look_again);
+    co_await pause.async_wait(use_tuple);
+  }
+  self->looking_ = false;
 }
 
 }  // namespace caged::transport_mcp

@@ -59,9 +59,10 @@ task<mcp::surroundings> admit(std::shared_ptr<world> w, std::string credential, 
   }
   mcp::surroundings in;
   in.principal = who.key_id + "\n" + sandbox;
-  in.content = std::make_shared<view>(w->shared, std::move(who), std::move(sandbox));
+  const auto content = std::make_shared<view>(w->shared, std::move(who), std::move(sandbox));
+  in.content = content;
   in.who = {"caged", "Caged", CAGED_SDK_VERSION, instructions};
-  in.hearers = w->shared->hearers;
+  in.hearers = content->hearers();
   in.tasks = w->tasks;
   in.seals = w->seals;
   co_return in;
@@ -90,7 +91,7 @@ class mcp_transport final : public transport {
     world_ = std::make_shared<world>();
     auto workers = std::make_shared<crew>(host_.executor());
     world_->shared =
-        std::make_shared<platform>(platform{host_, *ops, host_.executor(), workers, hearers_, added_, false, {}});
+        std::make_shared<platform>(platform{host_, *ops, host_.executor(), workers, hearers_, added_, false});
     auto w = world_;
     service_ = std::make_shared<mcp::front_service>(
         host_.executor(), *front_, options_,

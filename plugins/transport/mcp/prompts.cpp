@@ -113,12 +113,22 @@ task<json> complete_argument(view_ptr v, json params) {
   if (session || name == "id") {
     json all = json::object();
     auto boxes = co_await v->invoke("sandbox.list", all);
-    json found = boxes.has_value() ? boxes->body : json::array();
-    for (const char* key : {"sandboxes", "items", "data"})
-      if (found.is_object() && found.contains(key)) found = json(found[key]);
-    for (const json& box : found) {
+    if (boxes.has_error()) co_return boxes.error();
+    for (const json& box : boxes->body) {
       const std::string value = text(box, session ? "session_id" : "id");
-      if (!value.empty() && value.starts_with(begun)) values.push_back(value);
+      if (box.value("status", "") != "destroyed" && value.starts_with(begun)) values.push_back(value);
+    }
+  } else if (name == "path" && type == "ref/resource") {
+    const json context = params.value("context", json::object());
+    const std::string id = v->sandbox().empty() ? text(context.value("arguments", json::object()), "id") : v->sandbox();
+    // As the template has it, without the slash in front.
+    const std::string folder = "/" + begun.substr(0, begun.find_last_of('/') + 1);
+    json where{{"id", id}, {"path", folder}, {"limit", 10'000}};
+    auto entries = co_await v->invoke("file.list", where);
+    // A folder that is not there has no files; neither has a sandbox that was not named.
+    for (const json& entry : entries.has_value() ? entries->body : json::array()) {
+      const std::string path = entry.value("path", "/").substr(1) + (entry.value("type", "") == "directory" ? "/" : "");
+      if (path.starts_with(begun)) values.push_back(path);
     }
   }
   const std::size_t total = values.size();

@@ -10,7 +10,8 @@ namespace caged::transport_mcp {
 namespace {
 
 constexpr std::size_t most_bytes = 4u << 20;
-constexpr std::size_t most_files = 500;
+constexpr std::size_t page_rows = 200;
+constexpr std::size_t most_files = 19'000;  // the agent lists 20,000 at most
 constexpr std::string_view workspace = "/workspace";
 
 // caged://sandbox/ID/file/PATH, caged://session/ID/journal, and file:///PATH where there is one sandbox only.
@@ -89,8 +90,7 @@ std::string mime_of(const std::string& path) {
 
 json file_row(const view& v, const std::string& id, const json& entry) {
   const std::string path = entry.value("path", "");
-  const bool folder = entry.value("kind", entry.value("type", "")) == "directory" ||
-                      entry.value("kind", "") == "folder" || entry.value("type", "") == "folder";
+  const bool folder = entry.value("type", "") == "directory";
   json row{{"uri", file_address(v, id, path)},
            {"name", path},
            {"description", (folder ? "Folder of sandbox " : "File of sandbox ") + id}};
@@ -134,35 +134,76 @@ json platform_templates(const view& v) {
   return rows;
 }
 
-task<json> platform_resources(view_ptr v) {
+namespace {
+
+// Where a page begins; cursors are what page_of() gave out and nothing else.
+result<std::size_t> page_begin(const json& params) {
+  const json cursor = params.is_object() ? params.value("cursor", json()) : json();
+  if (cursor.is_null()) return std::size_t{0};
+  const std::string given = cursor.is_string() ? cursor.get<std::string>() : std::string();
+  constexpr std::string_view prefix = "from-";
+  if (given.starts_with(prefix) && given.size() > prefix.size() && given.size() < 16 &&
+      given.find_first_not_of("0123456789", prefix.size()) == std::string::npos)
+    return static_cast<std::size_t>(std::stoull(given.substr(prefix.size())));
+  return fail(errc::invalid_argument, "unknown_cursor", "unknown cursor", "Ask for the list without one.");
+}
+
+json page_of(json rows, std::size_t next) {
+  json body{{"resources", std::move(rows)}};
+  if (next != 0) body["nextCursor"] = "from-" + std::to_string(next);
+  return body;
+}
+
+// The workspaces and journals of all sandboxes.
+task<json> all_sandboxes(view_ptr v, std::size_t from) {
+  json none = json::object();
+  auto boxes = co_await v->invoke("sandbox.list", none);
+  if (boxes.has_error()) co_return boxes.error();
   json rows = json::array();
-  if (v->sandbox().empty()) {
-    json all = json::object();
-    auto boxes = co_await v->invoke("sandbox.list", all);
-    if (boxes.has_error()) co_return boxes.error();
-    json list = boxes->body.is_array() ? boxes->body : json::array();
-    for (const char* key : {"sandboxes", "items", "data"})
-      if (boxes->body.is_object() && boxes->body.contains(key)) list = boxes->body[key];
-    for (const json& box : list) {
-      const std::string id = box.value("id", "");
-      json folder{{"path", workspace}, {"kind", "directory"}};
-      rows.push_back(file_row(*v, id, folder));
-      if (box.contains("session_id") && box["session_id"].is_string())
-        rows.push_back(journal_row(box["session_id"].get<std::string>()));
-      if (rows.size() >= most_files) break;
-    }
-    co_return rows;
+  for (const json& row : v->list(mcp::list_kind::resources)) rows.push_back(row);
+  for (const json& box : boxes->body) {
+    if (box.value("status", "") == "destroyed") continue;
+    const std::string id = box.value("id", "");
+    json folder{{"path", workspace}, {"type", "directory"}};
+    rows.push_back(file_row(*v, id, folder));
+    if (box.contains("session_id") && box["session_id"].is_string())
+      rows.push_back(journal_row(box["session_id"].get<std::string>()));
   }
-  json where{{"id", v->sandbox()}, {"path", workspace}, {"depth", 3}, {"limit", most_files}};
-  auto files = co_await v->invoke("file.list", where);
-  if (files.has_error()) co_return files.error();
-  for (const json& entry : files->body)
-    if (entry.is_object()) rows.push_back(file_row(*v, v->sandbox(), entry));
+  json page = json::array();
+  for (std::size_t at = from; at < std::min(rows.size(), from + page_rows); ++at) page.push_back(rows[at]);
+  co_return page_of(std::move(page), from + page_rows < rows.size() ? from + page_rows : 0);
+}
+
+// The files of one sandbox, without what git keeps for itself.
+task<json> files_of(view_ptr v, std::size_t from) {
+  json rows = json::array();
   json one{{"id", v->sandbox()}};
   auto box = co_await v->invoke("sandbox.get", one);
-  if (box.has_value() && box->body.contains("session_id") && box->body["session_id"].is_string())
-    rows.push_back(journal_row(box->body["session_id"].get<std::string>()));
-  co_return rows;
+  if (box.has_error()) co_return box.error();
+  if (from == 0) {
+    for (const json& row : v->list(mcp::list_kind::resources)) rows.push_back(row);
+    if (box->body.contains("session_id") && box->body["session_id"].is_string())
+      rows.push_back(journal_row(box->body["session_id"].get<std::string>()));
+  }
+  json where{{"id", v->sandbox()}, {"path", workspace}, {"depth", 32}, {"limit", from + page_rows + 1}};
+  auto files = co_await v->invoke("file.list", where);
+  if (files.has_error()) co_return files.error();
+  const json& found = files->body;
+  for (std::size_t at = from; at < std::min(found.size(), from + page_rows); ++at)
+    if (found[at].value("path", "").find("/.git/") == std::string::npos)
+      rows.push_back(file_row(*v, v->sandbox(), found[at]));
+  const bool more = found.size() > from + page_rows && from + page_rows < most_files;
+  co_return page_of(std::move(rows), more ? from + page_rows : 0);
+}
+
+}  // namespace
+
+task<json> platform_resources(view_ptr v, json params) {
+  const auto from = page_begin(params);
+  if (from.has_error()) co_return from.error();
+  if (*from > most_files) co_return fail(errc::invalid_argument, "unknown_cursor", "unknown cursor", "");
+  if (v->sandbox().empty()) co_return co_await all_sandboxes(v, *from);
+  co_return co_await files_of(v, *from);
 }
 
 task<json> read_platform_resource(view_ptr v, std::string uri) {
@@ -187,8 +228,7 @@ task<json> read_platform_resource(view_ptr v, std::string uri) {
     auto facts = co_await v->invoke("file.stat", file);
     if (facts.has_error()) co_return facts.error();
     file.erase("follow");
-    const std::string kind = facts->body.value("kind", facts->body.value("type", ""));
-    if (kind == "directory" || kind == "folder" || kind == "dir") {
+    if (facts->body.value("type", "") == "directory") {
       auto rows = co_await v->invoke("file.list", file);
       if (rows.has_error()) co_return rows.error();
       json list = json::array();
@@ -232,8 +272,15 @@ task<std::string> resource_mark(view_ptr v, std::string uri) {
     if (facts.has_error()) co_return facts.error();
     co_return to_text(facts->body);
   }
+  // Looking must not wake a sandbox that is paused.
+  json one{{"id", where->id}};
+  auto box = co_await v->invoke("sandbox.get", one);
+  if (box.has_error()) co_return box.error();
+  if (box->body.value("status", "") != "running")
+    co_return fail(errc::unavailable, "not_running", "the sandbox is not running", "");
   json file{{"id", where->id}, {"path", where->path}, {"follow", true}};
   auto facts = co_await v->invoke("file.stat", file);
+  if (facts.has_error() && facts.error().code == errc::not_found) co_return std::string();
   if (facts.has_error()) co_return facts.error();
   facts->body.erase("accessed_at");
   facts->body.erase("atime");
