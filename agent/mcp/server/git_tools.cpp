@@ -95,11 +95,18 @@ std::vector<std::string> lines_of(const std::string& text) {
   return out;
 }
 
-tool_result text_result(run_outcome& o, const char* name, const char* empty) {
+tool_result text_result(const workspace& w, run_outcome& o, const char* name, const char* empty) {
   tool_result r;
+  // A server that only reads has no processes to ask for the rest.
+  const auto pages = [](const tool_info& tool) { return tool.name == "process_read"; };
+  const bool paged = std::any_of(w.tools().begin(), w.tools().end(), pages);
   r.text = o.out.text();
   r.structured = {{name, r.text}, {"bytes", o.out.total()}, {"truncated", o.out.cut()}};
-  if (o.out.cut()) r.text += "\n[cut: " + std::to_string(o.out.total()) + " bytes in all; name a path to see less]";
+  if (o.out.cut()) {
+    r.text += "\n[cut: " + std::to_string(o.out.total()) + " bytes in all; name a path to see less" +
+              (paged ? ", or read all in pages: process_read with id " + o.id + "]" : "]");
+    if (paged) r.structured["id"] = o.id;
+  }
   if (r.text.empty()) r.text = empty;
   return r;
 }
@@ -145,7 +152,7 @@ void git_diff(workspace& w, const call_ptr& call) {
     if (args.flag("staged", false)) argv.emplace_back("--cached");
     if (args.has("ref")) argv.insert(argv.end(), {"--end-of-options", revision_name(args, "ref", "")});
     add_path(argv, args);
-    git(r, std::move(argv), [r](run_outcome& o) { r->call->answer(text_result(o, "diff", "no differences")); });
+    git(r, std::move(argv), [r](run_outcome& o) { r->call->answer(text_result(r->w, o, "diff", "no differences")); });
   });
 }
 
@@ -214,7 +221,7 @@ void git_show(workspace& w, const call_ptr& call) {
     argv.insert(argv.end(), no_programs.begin(), no_programs.end());
     argv.insert(argv.end(), {"--end-of-options", revision_name(args, "ref", "HEAD")});
     add_path(argv, args);
-    git(r, std::move(argv), [r](run_outcome& o) { r->call->answer(text_result(o, "content", "nothing to show")); });
+    git(r, std::move(argv), [r](run_outcome& o) { r->call->answer(text_result(r->w, o, "content", "nothing to show")); });
   });
 }
 

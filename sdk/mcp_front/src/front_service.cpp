@@ -191,7 +191,9 @@ asio::awaitable<void> front_service::run(exchange_ptr exchange, std::shared_ptr<
   if (l->events.size() == 1 && l->events.front().what == outlet::kind::answer) {
     http::response r;
     r.status = l->events.front().status;
-    r.body = l->events.front().text;
+    r.body = std::move(l->events.front().text);
+    // Without an id nobody can ask for it again.
+    l->forget();
     r.fields = {
         {"Content-Type", "application/json"}, {"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}};
     r.fields.insert(r.fields.end(), extra.begin(), extra.end());

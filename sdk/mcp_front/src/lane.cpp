@@ -26,19 +26,24 @@ void lane_outlet::hang_up() {
 }
 
 std::shared_ptr<lane> http_session::new_lane(asio::any_io_executor on) {
-  constexpr std::size_t most_lanes = 256;
+  constexpr std::size_t most_lanes = 256, most_bytes = 8u << 20;
   const auto made = std::make_shared<lane>(on, std::to_string(++last_lane));
   made->spoken = talk->agreed();
   lanes[made->name] = made;
   order.push_back(made->name);
   // Those that are over are kept for who lost the connection, but not for ever.
-  for (std::size_t looked = 0; lanes.size() > most_lanes && looked < order.size();) {
+  std::size_t kept = 0;
+  for (const auto& [called, l] : lanes) kept += l->bytes;
+  for (std::size_t looked = 0; (lanes.size() > most_lanes || kept > most_bytes) && looked < order.size();) {
     const auto it = lanes.find(order[looked]);
-    if (it != lanes.end() && !it->second->ended) {
+    if (it != lanes.end() && (!it->second->ended || it->second->occupied)) {
       ++looked;
       continue;
     }
-    if (it != lanes.end()) lanes.erase(it);
+    if (it != lanes.end()) {
+      kept -= it->second->bytes;
+      lanes.erase(it);
+    }
     order.erase(order.begin() + static_cast<std::ptrdiff_t>(looked));
   }
   return made;

@@ -32,6 +32,10 @@ struct lane {
   asio::steady_timer signal;     // cancelled when something happened
 
   void push(std::string text, outlet::kind what, int status);
+  void forget() {
+    events.clear();
+    bytes = 0;
+  }
   void end() {
     ended = true;
     signal.cancel();

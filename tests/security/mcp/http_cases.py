@@ -211,6 +211,32 @@ def slow_and_big(t):
     return f"413 before the body; 300 slow clients cost {grown} KiB and nobody waits"
 
 
+@case("H5", "answers that nobody reads, sessions that nobody ends", on=("http",))
+def unread_answers(t):
+    t.put("big", "x" * 39000)
+    body = json.dumps({**PING, "method": "tools/call", "params": {"name": "file_read", "arguments": {"path": "big"}}})
+    fields = {"Host": "localhost", "Content-Type": "application/json", "Accept": "application/json, text/event-stream",
+              "Mcp-Session-Id": t.c.session, "Content-Length": len(body)}
+    grown = 0
+    for round_number in range(3):
+        greedy = []
+        for _ in range(200):
+            s = socket.create_connection(("127.0.0.1", t.server.port), timeout=20)
+            s.sendall(head(t, fields) + body.encode())
+            greedy.append(s)
+        assert t.c.request("ping")["result"] == {}
+        if round_number == 0:
+            before = t.server.memory_kib()
+        grown = t.server.memory_kib() - before
+        for s in greedy:
+            s.close()
+    for _ in range(1100):
+        t.c.request("initialize", {"protocolVersion": "2025-11-25"})
+    assert t.c.request("ping")["result"] == {}
+    assert grown < 32 << 10, f"grew by {grown} KiB"
+    return f"sent and forgotten; sessions beyond 1,024 push out the oldest ({grown} KiB more)"
+
+
 def modern(t, message, headers, drop=()):
     made = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": message["method"], "Mcp-Session-Id": None, **headers}
     return t.c.exchange(body=json.dumps(message), headers={k: v for k, v in made.items() if k not in drop})

@@ -1,5 +1,6 @@
 """T1 to T11: what commands and processes could be used for."""
 
+import json
 import os
 import socket
 import threading
@@ -204,6 +205,38 @@ def stubborn(t):
         time.sleep(0.02)
     assert sleeping() <= 1
     return "all of a command's processes are stopped, then killed"
+
+
+@case("T6", "a client that goes away in the middle: its commands end, where nobody can come back for them", on=("ws", "http"))
+def gone_client(t):
+    seconds = str(2_000_000 + t.server.port)
+
+    def sleeping():
+        return [p for p in descendants(t.server.process.pid) if seconds in open(f"/proc/{p}/cmdline").read().split("\0")]
+
+    def soon(wanted):
+        until = time.monotonic() + PATIENCE
+        while bool(sleeping()) != wanted and time.monotonic() < until:
+            time.sleep(0.02)
+        return bool(sleeping()) == wanted
+    call = {"name": "terminal_exec", "arguments": {"command": "sleep " + seconds, "timeout": 1000}}
+    if t.transport == "ws":
+        leaving = t.server.connect()
+        leaving.initialize()
+        leaving.begin("tools/call", call)
+        assert soon(True)
+        leaving.socket.shutdown(socket.SHUT_RDWR)
+        assert soon(False), "the command outlives its socket"
+        return "the end of the socket is a cancel"
+    call["_meta"] = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
+    fields = t.c.fields({"Host": "localhost", "Mcp-Session-Id": None, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call",
+                         "Mcp-Name": "terminal_exec", "Content-Length": str(len(body))})
+    with socket.create_connection(("127.0.0.1", t.server.port)) as leaving:
+        leaving.sendall(("POST /mcp HTTP/1.1\r\n" + "".join(f"{k}: {v}\r\n" for k, v in fields.items()) + "\r\n" + body).encode())
+        assert soon(True)
+    assert soon(False), "the command outlives its stateless request"
+    return "the end of a stateless request's connection is a cancel"
 
 
 @case("T7", "guess, reuse or forge the id of a process; signal what is not its own")
