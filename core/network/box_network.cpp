@@ -181,6 +181,12 @@ asio::awaitable<sniffed> box_network::first_bytes(std::shared_ptr<flow> f, std::
   co_return seen;
 }
 
+void unfinished_is_malformed(sniffed& seen) {
+  if (seen.what != sniffed::kind::need_more) return;
+  seen.what = sniffed::kind::malformed;
+  seen.problem = "its first message did not arrive within 10 s";
+}
+
 asio::awaitable<void> box_network::serve(std::shared_ptr<flow> f) {
   boost::system::error_code ignored;
   f->client.set_option(tcp::no_delay(true), ignored);
@@ -189,11 +195,7 @@ asio::awaitable<void> box_network::serve(std::shared_ptr<flow> f) {
     if (f->to.address == internal_address()) {
       co_await serve_internal(f, std::move(seen));
     } else {
-      const bool unfinished = seen.what == sniffed::kind::need_more && !f->head.empty();
-      if (unfinished) {
-        seen.what = sniffed::kind::malformed;
-        seen.problem = "its first message did not arrive within 10 s";
-      }
+      if (!f->head.empty()) unfinished_is_malformed(seen);
       auto verdict_now = co_await judge(f, std::move(seen));
       verdict v = verdict_now ? *verdict_now : deny("failed", describe(verdict_now.error()), "");
       if (!f->cut.empty()) v = deny(f->cut, "the rules changed meanwhile", "");

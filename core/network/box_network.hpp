@@ -111,5 +111,7 @@ inline const ip_address& internal_address() {
   return address;
 }
 bool is_internal(std::string_view name);
+// Of a client that has said something, but not all of it in time: it may not pass as a protocol that names nobody.
+void unfinished_is_malformed(sniffed& seen);
 
 }  // namespace caged::network

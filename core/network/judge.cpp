@@ -91,7 +91,8 @@ task<verdict> box_network::judge(std::shared_ptr<flow> f, sniffed seen) {
   if (!said)
     co_return deny("policy_failed", "no policy could be asked: " + said.error().message, "Look at the server's log.");
   if (!said->allowed) co_return *said;
-  co_return v;
+  // The rules may have changed while the policy thought.
+  co_return decide(rules_, to);
 }
 
 }  // namespace caged::network

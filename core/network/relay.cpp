@@ -116,6 +116,7 @@ asio::awaitable<void> box_network::upwards(std::shared_ptr<flow> f) {
     const bool spoke = co_await read_more(f, clock::time_point::max());
     if (spoke && rules_.access == mode::allowlist) {
       sniffed seen = co_await first_bytes(f, 10s);
+      unfinished_is_malformed(seen);
       if (seen.what != sniffed::kind::other) {
         auto again = co_await judge(f, std::move(seen));
         if (!again || !again->allowed) {

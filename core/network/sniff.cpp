@@ -144,24 +144,54 @@ head_result bad_head(std::string problem) {
   return r;
 }
 
-// Whether these bytes can still become "METHOD target HTTP/1.x".
+bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\v' || c == '\f'; }
+
+// Whether a server somewhere may read these bytes as an HTTP request line, forgiving servers included: those take any
+// method, any blank between words and empty lines before the first.
 enum class guess : std::uint8_t { unset = 0, no, maybe, yes };
 guess looks_like_http(std::string_view bytes) {
+  const auto begin = bytes.find_first_not_of("\r\n");
+  if (begin == std::string_view::npos) return guess::maybe;
+  bytes.remove_prefix(begin);
   std::size_t i = 0;
   while (i < bytes.size() && is_token(bytes[i])) ++i;
-  if (i > 32) return guess::no;
-  if (i == bytes.size()) return bytes.empty() || (bytes[0] >= 'A' && bytes[0] <= 'Z') ? guess::maybe : guess::no;
-  if (i == 0 || bytes[i] != ' ') return guess::no;
-  const auto line = bytes.substr(0, bytes.find('\n'));
-  if (line.size() == bytes.size()) return bytes.size() < 16384 ? guess::maybe : guess::no;
-  return line.find(" HTTP/") != std::string_view::npos ? guess::yes : guess::no;
+  if (i == bytes.size()) return guess::maybe;
+  if (i == 0 || !is_blank(bytes[i])) return guess::no;
+  const auto end = bytes.find('\n');
+  if (end == std::string_view::npos) return guess::maybe;
+  std::string line(bytes.substr(0, end));
+  for (char& c : line) c = lower(c);
+  // Without a version it is HTTP/0.9, which names a host only in an absolute target.
+  return line.find("http/") != std::string::npos || line.find("://") != std::string::npos ? guess::yes : guess::no;
+}
+
+// "host", "host:port", "[v6]:port", nothing more.
+bool is_authority(std::string_view text) {
+  if (text.starts_with('[')) {
+    const auto close = text.find(']');
+    if (close == std::string_view::npos) return false;
+    text.remove_prefix(close + 1);
+  } else {
+    text.remove_prefix(std::min(text.find(':'), text.size()));
+  }
+  if (text.empty()) return true;
+  text.remove_prefix(1);
+  return std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 // The fields that decide about host and framing.
 struct fields {
   std::optional<std::string_view> host, length;
-  bool chunked = false, other_coding = false, upgrade = false, twice = false;
+  bool chunked = false, other_coding = false, upgrade = false, blind_upgrade = false, twice = false;
 };
+
+// Protocols in which later requests could name other hosts, unseen.
+bool is_blind(std::string_view upgrade) {
+  std::string text(upgrade);
+  for (char& c : text) c = lower(c);
+  return text.find("h2c") != std::string::npos || text.find("tls/") != std::string::npos ||
+         text.find("http/") != std::string::npos;
+}
 
 bool read_fields(std::string_view text, fields& out, std::string& problem) {
   while (!text.empty()) {
@@ -192,12 +222,18 @@ bool read_fields(std::string_view text, fields& out, std::string& problem) {
       out.chunked = true;
     } else if (same(name, "upgrade")) {
       out.upgrade = true;
+      out.blind_upgrade = out.blind_upgrade || is_blind(value);
     }
   }
   return true;
 }
 
 }  // namespace
+
+bool has_control(std::string_view text) {
+  return std::any_of(text.begin(), text.end(),
+                     [](char c) { return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) == 0x7f; });
+}
 
 head_result read_head(std::string_view bytes) {
   const auto end = bytes.find("\r\n\r\n");
@@ -214,26 +250,38 @@ head_result read_head(std::string_view bytes) {
   const auto line = text.substr(0, line_end);
   text.remove_prefix(line_end + 2);
   const auto first = line.find(' '), last = line.rfind(' ');
-  if (first == std::string_view::npos || first == last || !line.substr(last + 1).starts_with("HTTP/1."))
+  // Bare line ends would show a forgiving server another request than the one that is judged.
+  if (first == std::string_view::npos || first == 0 || first == last || has_control(line) ||
+      !std::all_of(line.begin(), line.begin() + static_cast<long>(first), is_token) ||
+      !line.substr(last + 1).starts_with("HTTP/1."))
     return bad_head("a request line that is none of HTTP/1");
   r.head.method = std::string(line.substr(0, first));
   const auto target = line.substr(first + 1, last - first - 1);
+  if (target.empty() || target.find(' ') != std::string_view::npos)
+    return bad_head("a request line that is none of HTTP/1");
   fields f;
   if (!read_fields(text, f, r.problem)) return bad_head(r.problem);
   if (f.twice) return bad_head("two Host or Content-Length headers");
+  if (f.host && !is_authority(*f.host)) return bad_head("a Host header that is no host");
   if (f.host) r.head.host = host_part(*f.host);
-  // An absolute target beats Host for the server, so they must agree.
+  // An absolute target beats Host for the server, so they must agree; so does what a proxy is asked to connect to.
+  const bool connect = same(r.head.method, "CONNECT");
   const auto scheme = target.find("://");
-  if (scheme != std::string_view::npos && target.find('/') > scheme) {
-    auto authority = target.substr(scheme + 3);
-    authority = authority.substr(0, authority.find_first_of("/?#"));
+  const bool absolute = scheme != std::string_view::npos && target.find('/') > scheme;
+  if (connect || absolute) {
+    auto authority = connect ? target : target.substr(scheme + 3);
+    authority = authority.substr(0, authority.find_first_of("/?#\\"));
     if (authority.find('@') != std::string_view::npos) return bad_head("a target with a user name");
+    if (!is_authority(authority)) return bad_head("a target that names no host");
     const auto named = host_part(authority);
     if (f.host && !same(named, r.head.host)) return bad_head("a target that names another host than the Host header");
     r.head.host = named;
+  } else if (target.front() != '/' && target != "*") {
+    return bad_head("a target that is neither a path nor a URL");
   }
-  r.head.upgrade = f.upgrade || same(r.head.method, "CONNECT");
-  if (f.chunked && (f.length || f.other_coding)) return bad_head("a body whose length is told in two ways");
+  if (f.blind_upgrade) return bad_head("an upgrade to a protocol that hides whom later requests mean");
+  r.head.upgrade = f.upgrade || connect;
+  if (f.chunked && (f.length || f.other_coding || line.ends_with("HTTP/1.0"))) return bad_head("a body whose length is told in two ways");
   if (f.chunked) {
     r.head.body = request_head::framing::chunked;
   } else if (f.length) {
@@ -248,95 +296,37 @@ head_result read_head(std::string_view bytes) {
   return r;
 }
 
+// A ClientHello in the form of SSL 2, which old servers still take: it can name nobody.
+bool is_old_hello(std::string_view bytes) {
+  return bytes.size() >= 4 && bytes[2] == 0x01 && (bytes[3] == 0x03 || bytes[3] == 0x00);
+}
+
 sniffed sniff(std::string_view bytes) {
   if (bytes.empty()) return more();
-  if (bytes[0] == 0x16) {
-    if (bytes.size() > 1 && bytes[1] != 0x03) return {};
-    return sniff_tls(bytes);
+  const auto first = static_cast<unsigned char>(bytes[0]);
+  if (first >= 0x14 && first <= 0x18) {
+    if (bytes.size() < 2) return more();
+    if (bytes[1] != 0x03) return {};
+    // Servers pass over warnings before the ClientHello.
+    return first == 0x16 ? sniff_tls(bytes) : malformed("a TLS record before the ClientHello");
+  }
+  if ((first & 0x80) != 0) {
+    if (bytes.size() < 4) return more();
+    sniffed s;
+    if (is_old_hello(bytes)) s.what = sniffed::kind::tls;
+    return s;
   }
   const auto http = looks_like_http(bytes);
   if (http == guess::no) return {};
-  if (http == guess::maybe) return more();
+  if (http == guess::maybe)
+    return bytes.size() > sniff_limit ? malformed("a first line of more than 64 KiB") : more();
+  if (bytes[0] == '\r' || bytes[0] == '\n') return malformed("HTTP: an empty line before the request");
   auto head = read_head(bytes);
   if (head.what == head_result::kind::need_more) return more();
   if (head.what == head_result::kind::malformed) return malformed("HTTP: " + head.problem);
   sniffed s;
   s.what = sniffed::kind::http;
   s.name = std::move(head.head.host);
-  return s;
-}
-
-request_stream::step request_stream::next(std::string_view bytes) {
-  step s;
-  if (state_ == state::head) {
-    if (bytes.empty()) return s;
-    auto r = read_head(bytes);
-    if (r.what == head_result::kind::need_more) return s;
-    if (r.what == head_result::kind::malformed) {
-      s.what = step::kind::malformed;
-      s.problem = std::move(r.problem);
-      return s;
-    }
-    if (!allowed_) {
-      s.what = step::kind::judge;
-      s.head = std::move(r.head);
-      return s;
-    }
-    allowed_ = false;
-    upgrade_ = r.head.upgrade;
-    s.what = step::kind::forward;
-    s.count = r.head.length;
-    left_ = r.head.body_length;
-    if (r.head.body == request_head::framing::chunked)
-      state_ = state::chunk_line;
-    else if (left_ > 0)
-      state_ = state::body;
-    return s;
-  }
-  if (bytes.empty()) return s;
-  if (state_ == state::body || state_ == state::chunk_data) {
-    s.what = step::kind::forward;
-    s.count = static_cast<std::size_t>(std::min<std::uint64_t>(left_, bytes.size()));
-    left_ -= s.count;
-    if (left_ == 0) state_ = state_ == state::body ? state::head : state::chunk_end;
-    return s;
-  }
-  return chunk_step(bytes);
-}
-
-// Lines between chunks: sizes, the end of a chunk, trailers.
-request_stream::step request_stream::chunk_step(std::string_view bytes) {
-  step s;
-  const auto end = bytes.find("\r\n");
-  if (end == std::string_view::npos) {
-    if (bytes.size() > 4096) {
-      s.what = step::kind::malformed;
-      s.problem = "a line of a chunked body that does not end";
-    }
-    return s;
-  }
-  const auto line = bytes.substr(0, end);
-  s.what = step::kind::forward;
-  s.count = end + 2;
-  if (state_ == state::chunk_line) {
-    const auto digits = line.substr(0, line.find(';'));
-    const auto [stop, bad] = std::from_chars(digits.data(), digits.data() + digits.size(), left_, 16);
-    if (digits.empty() || bad != std::errc{} || stop != digits.data() + digits.size()) {
-      s.what = step::kind::malformed;
-      s.problem = "a chunk without a size";
-      return s;
-    }
-    state_ = left_ == 0 ? state::trailer : state::chunk_data;
-  } else if (state_ == state::chunk_end) {
-    if (!line.empty()) {
-      s.what = step::kind::malformed;
-      s.problem = "a chunk longer than its size";
-      return s;
-    }
-    state_ = state::chunk_line;
-  } else if (line.empty()) {
-    state_ = state::head;
-  }
   return s;
 }
 

@@ -35,6 +35,8 @@ struct head_result {
   std::string problem;
 };
 head_result read_head(std::string_view bytes);
+// Whether a byte is there that no line of HTTP has: forgiving servers take some of them for the line's end.
+bool has_control(std::string_view text);
 
 // Follows the requests on one connection, so that each is judged by its own host.
 class request_stream {
