@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "guest/guest.hpp"
 #include "handover.hpp"
 #include "options.hpp"
 #include "server.hpp"
@@ -121,6 +122,7 @@ int run(int argc, char** argv) {
   set_log_level(o.level);
   guard_self();
   try {
+    if (o.guest) run_guest(o, block_signals(), workload_environment(-1));
     if (!o.handover.empty()) {
       handed_over given = take_handover(o.handover);
       o.listen_fd = given.listen.release();

@@ -108,6 +108,8 @@ options read_options(int argc, char** argv) {
       o.version = true;
     else if (name == "help" || name == "h")
       o.help = true;
+    else if (name == "guest" && !has_value)
+      o.guest = true;
     else if (name == "subscribe" && !has_value)
       o.subscribe = true;
     else if (name == "subscribe")
@@ -147,6 +149,7 @@ const char* usage() noexcept {
          "  --listen-fd N               serve the caged-wire protocol on this listening socket\n"
          "  --env-fd N                  JSON object: the environment of every process it starts\n"
          "  --ready-fd N                gets one byte when the agent is ready\n"
+         "  --guest                     be the first process of a virtual machine\n"
          "  --handover PATH             receive these three as descriptors from the socket at PATH\n";
 }
 

@@ -18,6 +18,7 @@ struct options {
   std::chrono::milliseconds watch_debounce{300};
   int watch_rate_limit = 200;  // events per second
   bool subscribe = false, version = false, help = false;
+  bool guest = false;  // the first process of a virtual machine
   int listen_fd = -1, env_fd = -1, ready_fd = -1;
   std::string handover;
   std::string error;  // why the command line is refused

@@ -105,6 +105,7 @@ process_table::launch process_table::prepare(const arguments& args, process_kind
   const std::string cwd = args.path("cwd", files_.folder());
   made.plan.cwd = files_.open(cwd, O_PATH | O_DIRECTORY);
   made.plan.cookie = new_cookie();
+  made.plan.group = group_;
   made.about.id = random_name("p-");
   made.about.kind = kind;
   made.about.argv = made.plan.argv;

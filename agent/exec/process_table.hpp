@@ -39,6 +39,10 @@ class process_table {
   void forget_waiter(waiter_id id);
   void on_exit(std::function<void(process&)> action) { on_exit_ = std::move(action); }
 
+  // What starts from now on: its environment, and the control group it is in (a descriptor of cgroup.procs).
+  void set_environment(std::map<std::string, std::string> env) { base_env_ = std::move(env); }
+  void set_group(int procs) noexcept { group_ = procs; }
+
   // SIGCHLD came.
   void reap();
   // Sends `signal` to every process that was started here, with all that descends from it.
@@ -59,6 +63,7 @@ class process_table {
   const tree& files_;
   std::map<std::string, std::string> base_env_;
   reaping reaping_;
+  int group_ = -1;
   std::map<std::string, std::shared_ptr<process>> processes_;
   std::vector<std::string> finished_order_;
   struct waiter {

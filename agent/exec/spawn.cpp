@@ -21,7 +21,7 @@
 namespace caged::agent {
 namespace {
 
-enum class step : int { none = 0, session, terminal, descriptors, mark, groups, gid, uid, chdir, exec };
+enum class step : int { none = 0, session, group, terminal, descriptors, mark, groups, gid, uid, chdir, exec };
 
 struct prepared {
   const spawn_plan* plan;
@@ -55,6 +55,7 @@ void become(prepared& p, const user& who) {
 [[noreturn]] void child(prepared& p) {
   const spawn_plan& plan = *p.plan;
   if (::setsid() < 0) give_up(p, step::session);
+  if (plan.group >= 0 && ::write(plan.group, "0", 1) != 1) give_up(p, step::group);
   if (plan.tty == spawn_plan::terminal::controlling && ::ioctl(plan.input, TIOCSCTTY, 0) != 0)
     give_up(p, step::terminal);
   if (!put_at(plan.input, 0) || !put_at(plan.output, 1) || !put_at(plan.error, 2)) give_up(p, step::descriptors);

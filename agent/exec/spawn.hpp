@@ -22,6 +22,7 @@ struct spawn_plan {
   std::optional<user> run_as;    // nullopt: as the agent
   int input = -1, output = -1, error = -1;  // become 0, 1, 2
   std::uint64_t cookie = 0;      // marks the process tree, see kill_tree.hpp
+  int group = -1;                // cgroup.procs of the control group it is to be in
   enum class terminal : std::uint8_t { unset = 0, none, controlling } tty = terminal::none;
 };
 

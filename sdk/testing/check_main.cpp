@@ -8,11 +8,12 @@
 namespace {
 
 constexpr const char* usage =
-    "usage: caged-plugin-check [--config FILE] [--bad-config FILE] [--filter TEXT] PLUGIN.so\n"
+    "usage: caged-plugin-check [--config FILE] [--bad-config FILE] [--filter TEXT] [--deadline SECONDS] PLUGIN.so\n"
     "Loads the plugin as the host does and runs the contract of its kind.\n"
     "  --config FILE      its configuration, JSON\n"
     "  --bad-config FILE  a configuration that it must refuse, JSON\n"
     "  --filter TEXT      only checks whose name contains TEXT\n"
+    "  --deadline SECONDS how long one call may take, 10 when not given\n"
     "Exit status: 0 all passed, 1 a check failed, 2 the plugin could not be loaded or the command is wrong.\n";
 
 int wrong(const std::string& what) {
@@ -42,10 +43,17 @@ int main(int argc, char** argv) {
       plugin = word;
       continue;
     }
-    if (word != "--config" && word != "--bad-config" && word != "--filter") return wrong("unknown option " + word);
+    if (word != "--config" && word != "--bad-config" && word != "--filter" && word != "--deadline") return wrong("unknown option " + word);
     if (++i == argc) return wrong(word + " needs a value");
     if (word == "--filter") {
       options.filter = argv[i];
+      continue;
+    }
+    if (word == "--deadline") {
+      const std::string text = argv[i];
+      if (text.empty() || text.size() > 4 || text.find_first_not_of("0123456789") != std::string::npos || text == "0")
+        return wrong("--deadline is \"" + text + "\", expected 1 to 9999 seconds");
+      options.deadline = std::chrono::seconds(std::stoi(text));
       continue;
     }
     auto value = read_json(argv[i]);

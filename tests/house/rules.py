@@ -43,6 +43,7 @@ OWN_LIBRARIES = {
     "core/network": {"psl"},
     "plugins/vmm/jail": {"archive"},
     "plugins/vmm/docker": {"archive"},
+    "plugins/vmm/qemu": {"sdk/wire"},  # its relay and its side channel speak the port's frames
     "plugins/storage/sqlite": {"sqlite"},
     "plugins/storage/postgres": {"pqxx"},
 }
