@@ -24,6 +24,8 @@ namespace {
 
 using namespace std::chrono_literals;
 constexpr auto launch_deadline = 20s;
+// Address space that QEMU may take beyond its guest's memory: libraries, translated code, stacks of its threads.
+constexpr std::uint64_t own_space = 1536ull << 20;
 
 // A translated guest cannot find out how fast its clock ticks when the host is busy, and then waits forever.
 std::uint64_t ticks_per_millisecond() {
@@ -101,6 +103,7 @@ json spec_of(const settings& s, const parts& p) {
   return {{"argv", command_line(s, p)},
           {"root", std::move(root)},
           {"uid", p.uid},
+          {"space", (p.hardware.memory_mib << 20) + own_space},
           {"fsize", std::max(p.hardware.disk_bytes, p.hardware.memory_mib << 20)}};
 }
 

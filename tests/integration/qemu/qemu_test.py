@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from house import Server, make_template  # noqa: E402
 
 BUILD = sys.argv.pop(1)
+CLONES = int(os.environ.get("CAGED_QEMU_CLONES", "4"))  # the long form: 50
 
 
 def machines(folder):
@@ -157,6 +159,75 @@ class Qemu(unittest.TestCase):
             self.assertNotEqual(os.readlink(f"/proc/{pid}/ns/{space}"), os.readlink(f"/proc/self/ns/{space}"), space)
         self.assertFalse(os.path.exists(f"/proc/{pid}/root/etc/passwd"))
         self.assertFalse(os.path.exists(f"/proc/{pid}/root/{self.folder}"))
+
+    def test_a_qemu_that_obeys_the_guest_reaches_nothing(self):
+        """Whoever breaks out of the guest commands QEMU: here its own monitor does."""
+        box = self.server.make()["id"]
+        other = self.server.make()["id"]
+        folder = f"{self.folder}/machines/boxes"
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            monitor = Monitor(f"{folder}/{box}/qmp.sock")
+            for name, arguments in (
+                    ("blockdev-add", {"driver": "file", "node-name": "a", "filename": "/etc/passwd", "read-only": True}),
+                    ("blockdev-add", {"driver": "file", "node-name": "b", "filename": f"{folder}/{other}/disk"}),
+                    ("blockdev-add", {"driver": "file", "node-name": "c", "filename": "/base/../base/memory"}),
+                    ("blockdev-add", {"driver": "host_device", "node-name": "d", "filename": "/dev/kvm"}),
+                    ("chardev-add", {"id": "e", "backend": {"type": "file", "data": {"out": "/escaped"}}}),
+                    ("chardev-add", {"id": "f", "backend": {"type": "socket", "data": {"server": False, "addr": {
+                        "type": "inet", "data": {"host": "127.0.0.1", "port": str(listener.getsockname()[1])}}}}}),
+                    ("chardev-add", {"id": "g", "backend": {"type": "socket", "data": {"server": False, "addr": {
+                        "type": "unix", "data": {"path": f"{folder}/{other}/agent.sock"}}}}}),
+                    ("chardev-add", {"id": "h", "backend": {"type": "socket", "data": {"server": True, "wait": False,
+                        "addr": {"type": "inet", "data": {"host": "0.0.0.0", "port": "0"}}}}}),
+                    ("object-add", {"qom-type": "memory-backend-file", "id": "i", "size": 4096, "share": True,
+                                    "mem-path": "/base/../base/memory"}),
+                    ("object-add", {"qom-type": "rng-random", "id": "j", "filename": "/dev/kvm"})):
+                told = monitor.call(name, arguments)
+                self.assertIn("error", told, (name, arguments))
+            monitor.close()
+        self.assertEqual(self.server.run_in(box, "echo alive")["stdout"], "alive\n")
+        # A process of its own would be the end of it, not of the host.
+        mark = self.folder + "/escaped"
+        monitor = Monitor(f"{folder}/{box}/qmp.sock")
+        monitor.call("migrate", {"uri": f"exec:touch {mark}"})
+        time.sleep(0.3)
+        self.assertFalse(os.path.exists(mark))
+        self.assertEqual(self.server.run_in(other, "echo alive")["stdout"], "alive\n")
+
+    def test_clones_draw_different_numbers(self):
+        boxes = [self.server.make()["id"] for _ in range(CLONES)]
+        seen = set()
+        for box in boxes:
+            told = self.server.run_in(box, "cat /proc/sys/kernel/random/uuid; head -c 16 /dev/urandom | od -An -tx1")
+            seen.update(told["stdout"].split("\n")[:2])
+        self.assertEqual(len(seen), 2 * CLONES)
+        for box in boxes:
+            self.server.api("DELETE", "/v1/sandboxes/" + box)
+
+
+class Monitor:
+    """QEMU's monitor as somebody inside it would use it."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(30)
+        self.socket.connect(path)
+        self.lines = self.socket.makefile("rw", encoding="utf-8")
+        self.lines.readline()
+        self.call("qmp_capabilities", {})
+
+    def call(self, name, arguments):
+        self.lines.write(json.dumps({"execute": name, "arguments": arguments}) + "\n")
+        self.lines.flush()
+        while line := self.lines.readline():
+            told = json.loads(line)
+            if "event" not in told:
+                return told
+        return {"error": "it is gone"}
+
+    def close(self):
+        self.lines.close()
+        self.socket.close()
 
 
 if __name__ == "__main__":

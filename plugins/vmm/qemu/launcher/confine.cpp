@@ -86,8 +86,12 @@ void own_root(const walls& w) {
   if (::umount2(".", MNT_DETACH) != 0 || ::chdir("/") != 0) fail("leave the host's root");
 }
 
-void limit(const walls& w) {
+void limit(const walls& w, bool privileged) {
   const rlimit none{0, 0}, files{256, 256}, largest{w.largest_file, w.largest_file};
+  const rlimit space{w.address_space, w.address_space}, threads{64, 64};
+  if (::setrlimit(RLIMIT_AS, &space) != 0) fail("set limits");
+  // Counted for each user: only one that has a single box can be held to it.
+  if (privileged && ::setrlimit(RLIMIT_NPROC, &threads) != 0) fail("set limits");
   if (::setrlimit(RLIMIT_CORE, &none) != 0 || ::setrlimit(RLIMIT_NOFILE, &files) != 0) fail("set limits");
   if (w.largest_file != 0 && ::setrlimit(RLIMIT_FSIZE, &largest) != 0) fail("set limits");
 }
@@ -156,7 +160,7 @@ void confine_machine(const walls& w) {
   const bool privileged = ::geteuid() == 0;
   own_namespaces(privileged);
   own_root(w);
-  limit(w);
+  limit(w, privileged);
   drop_powers(w, privileged);
   landlock(w.root);
 }

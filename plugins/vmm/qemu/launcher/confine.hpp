@@ -18,6 +18,7 @@ struct walls {
   std::vector<shown> root;  // nothing else is there
   std::uint32_t uid = 0;    // the box's own; without privilege it stays the caller's
   std::uint64_t largest_file = 0;
+  std::uint64_t address_space = 0;  // guest memory and what QEMU itself may take
 };
 
 // For the process that becomes QEMU, after the fork. Throws std::runtime_error that names the wall.

@@ -38,6 +38,7 @@ spec read_spec() {
   out.argv = value->at("argv").get<std::vector<std::string>>();
   out.around.uid = value->at("uid").get<std::uint32_t>();
   out.around.largest_file = value->at("fsize").get<std::uint64_t>();
+  out.around.address_space = value->at("space").get<std::uint64_t>();
   for (const auto& row : value->at("root"))
     out.around.root.push_back({row.at("from").get<std::string>(), row.at("to").get<std::string>(),
                                row.value("write", false), row.value("device", false)});

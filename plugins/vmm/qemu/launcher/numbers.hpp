@@ -4,7 +4,7 @@
 namespace caged::vmm::qemu {
 
 enum : int {
-  fd_spec = 3,     // what to start, as JSON: {argv, root: [{from, to, write?}], uid, fsize}
+  fd_spec = 3,     // what to start, as JSON: {argv, root: [{from, to, write?}], uid, fsize, space}
   fd_report = 4,   // gets "ok RELAY MACHINE", their numbers, or why not
   fd_end = 5,      // gets "exited N" or "killed N" when the machine has ended
   fd_agent = 6,    // listening: connections to the agent
