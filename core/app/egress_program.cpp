@@ -1,8 +1,10 @@
 // caged-egress: the egress plane for one jail that another program made. That program hands over, on descriptor 3, the
 // sockets of a gate that lies in the jail's network namespace; what arrives at them may go where the patterns on the
 // command line lead. It ends when descriptor 3 does. One message in, one out: "" once it serves, else why it does not.
+#include <grp.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/detached.hpp>
@@ -87,8 +89,18 @@ asio::awaitable<void> serve(network::egress* plane, vmm_network* gate, network::
   if (::send(link, answer.data(), answer.size(), MSG_NOSIGNAL) < 0 || !opened) io->stop();
 }
 
+// What it reads was written by an attacker and needs no right but to connect. False: the rights could not be given up.
+bool give_up_rights() {
+  constexpr unsigned nobody = 65534;
+  if (::geteuid() == 0 &&
+      (::setgroups(0, nullptr) != 0 || ::setresgid(nobody, nobody, nobody) != 0 || ::setresuid(nobody, nobody, nobody) != 0))
+    return false;
+  // After the change of user, which clears it.
+  return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && ::prctl(PR_SET_PDEATHSIG, SIGKILL) == 0;
+}
+
 int run(int argc, char** argv) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (!give_up_rights()) return 2;
   ::signal(SIGPIPE, SIG_IGN);
   const std::vector<std::string> patterns(argv + 1, argv + argc);
   auto rules = network::make_rules("allowlist", patterns);

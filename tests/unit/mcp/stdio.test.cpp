@@ -264,6 +264,14 @@ TEST(mcp_flags, refuses_what_it_does_not_understand_and_names_it) {
   EXPECT_EQ(2, status_of({"--workspace", "/no/such/folder"}));
   EXPECT_EQ(2, status_of({"--workspace"}));
   EXPECT_EQ(2, status_of({}, {{"CAGED_MCP_READ_ONLY", "perhaps"}}));
+  EXPECT_EQ(2, status_of({"--mode", "http", "--listen", "0.0.0.0", "--port", "0"}));
+  EXPECT_EQ(2, status_of({"--mode", "ws", "--listen", "::", "--port", "0"}));
+  EXPECT_EQ(2, status_of({"--token", "short"}));
+  EXPECT_EQ(2, status_of({"--isolate"}));  // the whole machine as workspace
+  EXPECT_EQ(2, status_of({"--network", "none"}));
+  EXPECT_EQ(2, status_of({"--isolate", "--network", "some", "--workspace", "/tmp"}));
+  EXPECT_EQ(2, status_of({"--isolate", "--network", "allowlist", "--workspace", "/tmp"}));
+  EXPECT_EQ(2, status_of({"--isolate", "--network-allow", "example.org", "--workspace", "/tmp"}));
 }
 
 std::vector<std::string> tool_names(mcp_client& c) {
