@@ -1,4 +1,5 @@
 // caged mcp: the platform's MCP on stdin and stdout, and the configuration of clients that start it.
+#include <core/cli/client_config.hpp>
 #include <core/cli/commands.hpp>
 
 #include <poll.h>
@@ -60,45 +61,36 @@ result<int> bridge(session& s, const std::string& sandbox) {
   std::_Exit(code == 1006 ? 1 : 0);
 }
 
-json server_entry(const session& s, const std::string& sandbox, const std::string& url, bool typed) {
-  json arguments = json::array({"mcp"});
-  if (!sandbox.empty()) arguments.push_back(sandbox);
-  json entry{{"command", s.program().string()}};
-  if (typed) entry["type"] = "stdio";
-  entry["args"] = std::move(arguments);
-  // The key stays where it is: the bridge finds it as every command does.
-  if (!url.empty()) entry["env"] = {{"CAGED_API_URL", url}};
-  return entry;
-}
+struct config_wish {
+  std::string client, sandbox, file;
+  bool write = false;
+};
 
-std::string quoted(const std::string& text) { return json(text).dump(); }
-
-result<int> show_config(session& s, const std::string& client, const std::string& sandbox) {
-  const std::string url = s.flags().api_url;
-  const std::string name = sandbox.empty() ? "caged" : "caged-" + sandbox;
-  if (client == "codex") {
-    std::string text = "# ~/.codex/config.toml\n[mcp_servers." + quoted(name) +
-                       "]\ncommand = " + quoted(s.program().string()) + "\nargs = [\"mcp\"";
-    if (!sandbox.empty()) text += ", " + quoted(sandbox);
-    text += "]\n";
-    if (!url.empty()) text += "env = { CAGED_API_URL = " + quoted(url) + " }\n";
-    s.print(text);
+result<int> show_config(session& s, const config_wish& wish) {
+  const auto client = parse_client(wish.client);
+  if (!client) return client.error();
+  mcp_entry entry;
+  entry.name = wish.sandbox.empty() ? "caged" : "caged-" + wish.sandbox;
+  entry.command = s.program().string();
+  entry.arguments = {"mcp"};
+  if (!wish.sandbox.empty()) entry.arguments.push_back(wish.sandbox);
+  entry.api_url = s.flags().api_url;
+  const std::filesystem::path file = wish.file.empty() ? config_file_of(*client) : std::filesystem::path(wish.file);
+  if (!wish.write && wish.file.empty()) {
+    auto text = with_entry(*client, "", entry);
+    if (!text) return text.error();
+    s.note("For " + file.string() + ", which --write changes:");
+    s.print(*text);
     return 0;
   }
-  const bool code = client == "vscode";
-  if (!code && client != "claude-code" && client != "cursor")
-    return fail(errc::invalid_argument, "unknown_client", "\"" + client + "\" is no client that this knows",
-                "Use claude-code, cursor, codex or vscode.");
-  json servers = json::object();
-  servers[name] = server_entry(s, sandbox, url, client != "cursor");
-  json document = json::object();
-  document[code ? "servers" : "mcpServers"] = std::move(servers);
-  s.note(std::string("For ") +
-         (client == "cursor" ? ".cursor/mcp.json"
-          : code             ? ".vscode/mcp.json"
-                             : ".mcp.json") +
-         ":\n");
-  s.print(document.dump(2) + "\n");
+  auto done = write_client_config(*client, file, entry);
+  if (!done) return done.error();
+  if (*done == config_change::none)
+    s.note(file.string() + " has it already");
+  else if (*done == config_change::created)
+    s.note("made " + file.string());
+  else
+    s.note("changed " + file.string() + "; what it was is in " + file.string() + ".caged-backup");
   return 0;
 }
 
@@ -106,24 +98,30 @@ result<int> show_config(session& s, const std::string& client, const std::string
 
 void add_mcp_commands(CLI::App& root, const command_set& set) {
   struct options {
-    std::string sandbox, client, target;
+    std::string sandbox;
+    config_wish wish;
   };
   auto o = std::make_shared<options>();
-  auto* mcp = set.add(
-      root, "mcp", "Speak MCP on stdin and stdout, for a client that starts this program",
-      "  caged mcp                     the platform: make, use and end sandboxes\n"
-      "  caged mcp cage-1a2b3c         one sandbox\n"
-      "  caged mcp config claude-code > .mcp.json",
-      [o](session& s) {
-        if (o->sandbox == "config") return show_config(s, o->client, o->target);
-        if (!o->client.empty())
-          return result<int>(fail(errc::invalid_argument, "too_many_words", "there is a word too many: " + o->client,
-                                  "Give one sandbox, or config CLIENT."));
-        return bridge(s, o->sandbox);
-      });
+  auto* mcp = set.add(root, "mcp", "Speak MCP on stdin and stdout, for a client that starts this program",
+                      "  caged mcp                     the platform: make, use and end sandboxes\n"
+                      "  caged mcp cage-1a2b3c         one sandbox\n"
+                      "  caged mcp config claude-code            prints what belongs into the client's configuration\n"
+                      "  caged mcp config cursor cage-1a2b3c --write",
+                      [o](session& s) {
+                        if (o->sandbox == "config") return show_config(s, o->wish);
+                        if (!o->wish.client.empty() || o->wish.write || !o->wish.file.empty())
+                          return result<int>(fail(errc::invalid_argument, "only_with_config",
+                                                  "a second word, --write and --file go with config only",
+                                                  "Give one sandbox, or config CLIENT."));
+                        return bridge(s, o->sandbox);
+                      });
   mcp->add_option("sandbox", o->sandbox, "A sandbox, or the word config");
-  mcp->add_option("client", o->client, "With config: claude-code, cursor, codex or vscode");
-  mcp->add_option("target", o->target, "With config: the sandbox that the client gets");
+  mcp->add_option("client", o->wish.client, "With config: claude-code, cursor, codex or vscode");
+  mcp->add_option("target", o->wish.sandbox, "With config: the sandbox that the client gets");
+  mcp->add_flag("--write", o->wish.write,
+                "With config: put it into .mcp.json, .cursor/mcp.json, .vscode/mcp.json or ~/.codex/config.toml, "
+                "leaving all else there as it is");
+  mcp->add_option("--file", o->wish.file, "With config: the file to put it into");
 }
 
 }  // namespace caged::cli

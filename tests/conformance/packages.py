@@ -1,4 +1,4 @@
-"""Installs pinned npm packages into a cache in the build folder, with the machine's ordinary npm configuration."""
+"""Installs pinned npm and PyPI packages into caches in the build folder, with the machine's ordinary npm and pip settings."""
 
 import os
 import pathlib
@@ -34,6 +34,27 @@ def install(cache, packages):
         fail(f"npm install took longer than {LIMIT} s. Is the npm registry reachable? `npm config get registry` names it.")
     if done.returncode != 0:
         fail("npm install failed:\n" + done.stdout[-2000:] + "\nThe packages come from the registry of `npm config get registry`; it must be reachable.")
+    shutil.rmtree(folder / "cache", ignore_errors=True)  # as large as what was installed
+    stamp.write_text(wanted)
+    return folder
+
+
+def pip(cache, packages, words=("install", "--target", ".")):
+    """The folder that holds exactly these PyPI packages ("name==version"): modules, or what other `words` bring."""
+    folder = pathlib.Path(cache)
+    stamp = folder / "installed"
+    wanted = "\n".join(sorted(packages))
+    if stamp.exists() and stamp.read_text() == wanted:
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    command = [sys.executable, "-m", "pip", *words, "--quiet", "--disable-pip-version-check", "--no-cache-dir", *packages]
+    try:
+        done = subprocess.run(command, cwd=folder, timeout=LIMIT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    except subprocess.TimeoutExpired:
+        fail(f"pip took longer than {LIMIT} s. Is the package index reachable? `pip config list` names it.")
+    if done.returncode != 0:
+        fail("pip failed:\n" + done.stdout[-2000:] + "\nIt needs the Debian package python3-pip and the index of `pip config list`.")
     stamp.write_text(wanted)
     return folder
 
