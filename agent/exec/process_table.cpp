@@ -205,6 +205,11 @@ void process_table::finished(process& which) {
   loop_.post([this] { evict(); });
 }
 
+void process_table::forget_finished() {
+  for (const std::string& id : finished_order_) processes_.erase(id);
+  finished_order_.clear();
+}
+
 void process_table::evict() {
   std::size_t bytes = 0;
   for (const std::string& id : finished_order_)

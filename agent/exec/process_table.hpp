@@ -42,6 +42,8 @@ class process_table {
   // What starts from now on: its environment, and the control group it is in (a descriptor of cgroup.procs).
   void set_environment(std::map<std::string, std::string> env) { base_env_ = std::move(env); }
   void set_group(int procs) noexcept { group_ = procs; }
+  // Those that have ended, of an earlier life of this machine.
+  void forget_finished();
 
   // SIGCHLD came.
   void reap();

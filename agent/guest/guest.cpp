@@ -17,6 +17,7 @@ json go(const json& word, server& agent, workload_group& group, const std::map<s
   if (!word.is_null()) {
     const arguments args(word);
     assume_identity(args.object("identity"));
+    if (args.flag("first", false)) agent.processes().forget_finished();
     auto env = least;
     for (const auto& [name, value] : args.object("env").items()) {
       if (!value.is_string() || name.empty() || name.find('=') != std::string::npos)

@@ -78,14 +78,19 @@ class keeper {
   shape shape_of(const box_spec& spec) const;
   // A clone of `from` in `folder`: stands still with its state loaded.
   result<running> clone(const base& from, const std::filesystem::path& folder, std::uint32_t uid);
+  // What the guest is told: who it is. `first`: nothing of an earlier life is to be seen.
+  static json word_of(const box& b, bool first);
   // Lets it run as who it is to be.
-  result<void> begin(const std::filesystem::path& folder, const box& b);
+  result<void> begin(const std::filesystem::path& folder, const box& b, bool first);
   result<void> begin_clone(const base& from, const std::filesystem::path& folder, box& b);
   result<void> write_record(const box& b, const std::filesystem::path& folder) const;
   std::uint32_t new_uid();
   result<running> start(const parts& p, const std::filesystem::path& folder);
 
   // keeper_warm.cpp
+  // Lets a machine that has just booted or been cloned run a command once and hold again: what that touches is then
+  // in its memory, and translated.
+  result<void> practise(const std::filesystem::path& folder);
   struct spare {
     std::string base;
     std::filesystem::path folder;

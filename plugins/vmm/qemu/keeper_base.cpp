@@ -135,6 +135,7 @@ result<void> keeper::cold_boot(const shape& wanted, const std::filesystem::path&
           host_.log(log_level::error, "a guest that did not start said: " + said->get<std::string>());
       return ready;
     }
+    if (auto done = practise(where); !done) return done;
     auto monitor = qmp::open(where, 20s);
     if (!monitor) return monitor.error();
     if (auto stopped = monitor->call("stop"); !stopped) return stopped.error();

@@ -112,25 +112,28 @@ result<running> keeper::clone(const base& from, const std::filesystem::path& whe
   return start(p, where);
 }
 
-result<void> keeper::begin(const std::filesystem::path& where, const box& b) {
+json keeper::word_of(const box& b, bool first) {
   std::array<std::byte, 64> secret{};
   random_bytes(secret);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
-  const json word{
-      {"identity",
-       {{"id", b.id},
-        {"time_unix_ns", std::chrono::duration_cast<std::chrono::nanoseconds>(now).count()},
-        {"random", base64_encode(std::string_view(reinterpret_cast<const char*>(secret.data()), secret.size()))},
-        {"machine_id", b.machine_id},
-        {"boot_id", b.boot_id}}},
-      {"env", b.spec.env},
-      {"tasks", b.spec.max_processes}};
+  return {{"identity",
+           {{"id", b.id},
+            {"time_unix_ns", std::chrono::duration_cast<std::chrono::nanoseconds>(now).count()},
+            {"random", base64_encode(std::string_view(reinterpret_cast<const char*>(secret.data()), secret.size()))},
+            {"machine_id", b.machine_id},
+            {"boot_id", b.boot_id}}},
+          {"env", b.spec.env},
+          {"tasks", b.spec.max_processes},
+          {"first", first}};
+}
+
+result<void> keeper::begin(const std::filesystem::path& where, const box& b, bool first) {
   auto talk = control::open(where);
   if (!talk) return talk.error();
   auto monitor = qmp::open(where, 20s);
   if (!monitor) return monitor.error();
   if (auto runs = monitor->call("cont"); !runs) return runs.error();
-  auto answered = talk->go(word, go_deadline);
+  auto answered = talk->go(word_of(b, first), go_deadline);
   if (!answered) return answered.error();
   return {};
 }
@@ -172,7 +175,7 @@ result<void> keeper::begin_clone(const base& from, const std::filesystem::path& 
     b.now = std::move(*made);
   }
   auto done = write_record(b, where);
-  if (done) done = begin(where, b);
+  if (done) done = begin(where, b, b.spec.snapshot.empty());
   if (!done) {
     kill_machine(b.now);
     return with_last_words(done.error(), where);

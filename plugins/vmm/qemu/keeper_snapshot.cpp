@@ -260,7 +260,7 @@ result<void> keeper::resume(const std::string& id) {
   p.uid = b.uid;
   auto ran = start(p, where);
   if (!ran) return ran.error();
-  if (auto begun = begin(where, b); !begun) {
+  if (auto begun = begin(where, b, false); !begun) {
     kill_machine(*ran);
     return begun;
   }
