@@ -22,9 +22,9 @@ class Platform:
     """What the channels want to know of a server, with the key in each head."""
 
     def __init__(self, server, build, transport):
-        self.transport, self.port, self.key = transport, int(server.url.rsplit(":", 1)[1]), server.key
-        self.process = None
-        if transport == "stdio":
+        self.transport, self.key, self.url = transport, server.key, server.url
+        self.port, self.process = int(server.url.rsplit(":", 1)[1]), None
+        if transport == "stdio" and build:
             variables = {**os.environ, "CAGED_API_URL": server.url, "CAGED_API_KEY": server.key}
             self.process = subprocess.Popen([f"{build}/bin/caged", "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=variables, bufsize=0)
 
@@ -295,6 +295,45 @@ def resumption(p, r):
         check("gone", json.loads(body), error(None, -32001, "there is no such session. Begin with initialize"))
 
 
+def principals(p, r):
+    """What one key was given, another key cannot use: sessions, streams, events, tasks, states."""
+    other = Platform(p, None, p.transport)
+    other.key = another_key(p)
+    if p.transport == "http" and r != MODERN:
+        t, thief = begin(p, r), begin(other, r)
+        stolen = {"Mcp-Session-Id": t.c.session}
+        for method in ("POST", "GET", "DELETE"):
+            body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}) if method == "POST" else None
+            status, _, answer = thief.c.exchange(method, body, {**stolen, "Last-Event-ID": "1-0"})
+            assert status == 404, (method, status)
+            check("another's session", json.loads(answer), error(None, -32001, "there is no such session. Begin with initialize"))
+        check("it goes on", t.ask("ping", number=2)[0], done(2, r, {}))
+    if p.transport == "stdio" or r != MODERN:
+        return
+    able = {"extensions": {TASKS: {}}, "elicitation": {}}
+    t, thief = Asker(p, able), Asker(other, able)
+    got, _, _ = t.ask("tools/call", {"name": "slow_compute", "arguments": {"seconds": 30, "label": "x"}}, number=1)
+    task = got["result"]["taskId"]
+    for number, method in enumerate(("tasks/get", "tasks/cancel", "tasks/update"), 2):
+        check(method, thief.ask(method, {"taskId": task, "inputResponses": {}}, number=number)[0],
+              error(number, -32602, "Invalid params: there is no such task, or it has been forgotten"))
+    assert t.ask("tasks/get", {"taskId": task})[0]["result"]["status"] == "working"
+    t.ask("tasks/cancel", {"taskId": task})
+    call = {"name": "test_input_required_result_elicitation", "arguments": {}}
+    state = t.ask("tools/call", call)[0]["result"]["requestState"]
+    answer = {"user_name": {"action": "accept", "content": {"name": "Ann"}}}
+    check("another's state", thief.ask("tools/call", {**call, "requestState": state, "inputResponses": answer}, number=9)[0],
+          error(9, -32602, 'Invalid params: "requestState" is not what this server gave out for this request'))
+    check("its own", t.ask("tools/call", {**call, "requestState": state, "inputResponses": answer}, number=10)[0], done(10, r, text("Hello, Ann!")))
+
+
+def another_key(p):
+    asked = http.client.HTTPConnection("127.0.0.1", p.port, timeout=client.PATIENCE)
+    asked.request("POST", "/v1/account/keys", json.dumps({"name": "other " + os.urandom(4).hex(), "scope": "full"}),
+                  {"Authorization": "Bearer " + p.key, "Content-Type": "application/json"})
+    return json.loads(asked.getresponse().read())["key"]
+
+
 def begin(p, r):
     t = Talk(p, r)
     if r != MODERN:
@@ -304,7 +343,7 @@ def begin(p, r):
     return t
 
 
-PARTS = (resources, prompts, logs, questions, tasks, listening, resumption)
+PARTS = (resources, prompts, logs, questions, tasks, listening, resumption, principals)
 
 
 def main():
