@@ -36,6 +36,7 @@
 #include <caged/walls/second_walls.hpp>
 
 #include "handle.hpp"
+#include "mcp/server/memory_limit.hpp"
 
 namespace caged::mcp {
 namespace {
@@ -181,7 +182,7 @@ void kill_what_is_left() {
 int egress_link = -1;
 
 // Waits for the server, passes signals on to it, and ends as it did.
-[[noreturn]] void guard(pid_t server, const sigset_t& watched) {
+[[noreturn]] void guard(pid_t server, const sigset_t& watched, const memory_limit& limit) {
   ::close(STDIN_FILENO);
   ::close(STDOUT_FILENO);
   if (egress_link >= 0) ::close(egress_link);  // the server's copy is the one that counts
@@ -193,6 +194,7 @@ int egress_link = -1;
     while ((ended = ::waitpid(-1, &status, WNOHANG)) > 0) {
       if (ended != server) continue;
       kill_what_is_left();
+      limit.remove();
       ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     }
   }
@@ -315,6 +317,9 @@ std::string enter_guarded(server_options& o) {
   ::sigprocmask(SIG_BLOCK, &watched, nullptr);
   if (jailed && o.network == network_mode::allowlist)
     if (const std::string failed = start_egress(o); !failed.empty()) return failed;
+  const std::uint64_t machine =
+      static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto memory = memory_limit::make(jailed ? o.memory_bytes.value_or(machine / 4 * 3) : 0, most_processes);
   if (jailed)
     if (const std::string failed = enter_namespaces(); !failed.empty()) return failed;
   ::prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -322,11 +327,12 @@ std::string enter_guarded(server_options& o) {
   const pid_t server = ::fork();
   if (server < 0) return why("start the server's process");
   // Commands run as the same user: without this they could read the environment and memory of the guardian.
-  if (server > 0) ::prctl(PR_SET_DUMPABLE, 0), guard(server, watched);
+  if (server > 0) ::prctl(PR_SET_DUMPABLE, 0), guard(server, watched, memory);
   ::prctl(PR_SET_PDEATHSIG, jailed ? SIGKILL : SIGTERM);
   if (!jailed) return ::getppid() == guardian ? "" : "the guardian is gone";
   ::setenv("HOME", "/tmp", 1);
   ::unsetenv("TMPDIR");
+  memory.join();
   try {
     return build_root(o.workspace);
   } catch (const walls::step_failure& f) {

@@ -25,6 +25,15 @@ std::vector<std::string> split(const std::string& text) {
   return out;
 }
 
+// "512M": bytes, or K, M, G, T of them.
+std::optional<std::uint64_t> read_size(const std::string& text) {
+  const std::size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+  const std::size_t unit = digits < text.size() ? std::string_view("KMGT").find(text[digits]) : 0;
+  if (digits == 0 || digits > 12 || digits + 1 < text.size() || unit == std::string_view::npos) return std::nullopt;
+  const std::uint64_t number = std::strtoull(text.c_str(), nullptr, 10);
+  return digits == text.size() ? number : number << (10 * (unit + 1));
+}
+
 // What was expected where the value does not fit, nullptr where it does, "" for an unknown name.
 const char* set(server_options& o, std::string_view name, const std::string& value) {
   if (name == "mode") {
@@ -38,6 +47,11 @@ const char* set(server_options& o, std::string_view name, const std::string& val
   if (name == "token") return o.token = value, value.size() < 8 ? "at least 8 characters" : nullptr;
   if (name == "allowed-origins") return o.allowed_origins = split(value), nullptr;
   if (name == "allowed-hosts") return o.allowed_hosts = split(value), nullptr;
+  if (name == "memory") {
+    o.memory_bytes = read_size(value);
+    return o.memory_bytes && (*o.memory_bytes == 0 || *o.memory_bytes >= (32u << 20)) ? nullptr
+                                                                                     : "a size of 32M or more, or 0 for no limit";
+  }
   if (name == "network-allow") return o.network_allow = split(value), nullptr;
   if (name == "workspace") return o.workspace = value, value.empty() ? "a folder" : nullptr;
   if (name == "read-only") {
@@ -92,7 +106,7 @@ const char* set(server_options& o, std::string_view name, const std::string& val
 void read_variables(server_options& o) {
   for (const char* name : {"mode", "workspace", "read-only", "allowed-commands", "log-level", "tool-names", "pass-env",
                            "listen", "port", "token", "allowed-origins", "allowed-hosts", "isolate", "network",
-                           "network-allow"}) {
+                           "network-allow", "memory"}) {
     std::string variable = "CAGED_MCP_";
     for (const char* c = name; *c != '\0'; ++c) variable += *c == '-' ? '_' : static_cast<char>(*c - 'a' + 'A');
     const char* value = std::getenv(variable.c_str());
@@ -116,6 +130,7 @@ void check_together(server_options& o) {
   if (o.network != network_mode::full && o.walls != isolation::jail) o.error = "--network needs --isolate";
   if (o.network_allow.empty() == (o.network == network_mode::allowlist))
     o.error = "--network allowlist and --network-allow HOSTS need each other";
+  if (o.memory_bytes && o.walls != isolation::jail) o.error = "--memory needs --isolate";
 }
 
 }  // namespace
@@ -181,6 +196,8 @@ const char* server_usage() noexcept {
          "                             what the jail lets out [CAGED_MCP_NETWORK, full]\n"
          "  --network-allow A,B        with allowlist: names, *.names, addresses, each with :port if you like\n"
          "                             [CAGED_MCP_NETWORK_ALLOW]\n"
+         "  --memory SIZE              of all commands in the jail together, 2G for example; 0: no limit\n"
+         "                             [CAGED_MCP_MEMORY, three quarters of the machine's]\n"
          "  --workspace DIR            the folder; no path leads out of it [CAGED_MCP_WORKSPACE, .]\n"
          "  --read-only                only file_read, file_list, file_search, git_status, git_diff, git_log\n"
          "                             [CAGED_MCP_READ_ONLY, false]\n"

@@ -30,6 +30,7 @@ struct server_options {
   isolation walls = isolation::none;
   network_mode network = network_mode::full;
   std::vector<std::string> network_allow;     // patterns of hosts, for network_mode::allowlist
+  std::optional<std::uint64_t> memory_bytes;  // of the jail; nullopt: three quarters of the machine's, 0: no limit
   std::string token;                          // "" = none is asked for; on loopback only
   std::vector<std::string> allowed_origins;   // of browser pages
   std::vector<std::string> allowed_hosts;     // further names this server is called by

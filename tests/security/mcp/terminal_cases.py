@@ -270,6 +270,18 @@ def exhaustion(t):
     return f"{numbers[0]} processes, {numbers[1]} descriptors, {numbers[3] >> 10} MiB in /tmp"
 
 
+@case("T8", "more memory than there shall be, in one process and in many", on=("stdio", "http"), isolated=True, flags=("--memory", "100M"))
+def memory(t):
+    hog = "head -c 150000000 /dev/zero | tail | wc -c"
+    assert "150000000" not in text_of(run(t, hog, timeout=60)), "one process had more"
+    # Nobody has more than the limit alone; together they have.
+    many = "for i in 1 2 3 4; do (head -c 45000000 /dev/zero | tail | wc -c; true) & done; wait"
+    if os.geteuid() == 0 and os.access("/sys/fs/cgroup", os.W_OK):
+        assert text_of(run(t, many, timeout=60)).count("45000000") < 4, "together they had more"
+    succeeded(run(t, "echo fine"))
+    return "killed by the kernel; the server goes on"
+
+
 @case("T9", "a child that never reads its input")
 def unread_input(t):
     started = succeeded(t.call("process_start", command="sleep 60"))["structuredContent"]["id"]

@@ -269,6 +269,8 @@ TEST(mcp_flags, refuses_what_it_does_not_understand_and_names_it) {
   EXPECT_EQ(2, status_of({"--token", "short"}));
   EXPECT_EQ(2, status_of({"--isolate"}));  // the whole machine as workspace
   EXPECT_EQ(2, status_of({"--network", "none"}));
+  EXPECT_EQ(2, status_of({"--memory", "1G"}));
+  EXPECT_EQ(2, status_of({"--isolate", "--memory", "lots", "--workspace", "/tmp"}));
   EXPECT_EQ(2, status_of({"--isolate", "--network", "some", "--workspace", "/tmp"}));
   EXPECT_EQ(2, status_of({"--isolate", "--network", "allowlist", "--workspace", "/tmp"}));
   EXPECT_EQ(2, status_of({"--isolate", "--network-allow", "example.org", "--workspace", "/tmp"}));
