@@ -43,6 +43,8 @@ void server::open_judge(storage& records) {
   telling.blocking = loop_.blocking();
   telling.journal = journal_.get();
   telling.records = &records;
+  const auto& mail = config_.mail;
+  telling.mail = {mail.server, mail.from, mail.user, mail.password_file, mail.tls};
   telling.log = [](log_level level, std::string message) { base::log(level, "alerts", message); };
   alerts_ = std::make_unique<judgement::alerts>(std::move(telling));
 }

@@ -113,6 +113,8 @@ result<void> server::load_plugins() {
         continue;
       if (seen && seen->kind == "storage" && name != *storage_name) continue;
       const auto own = config_.plugins.find(name);
+      // Money goes to somebody outside only where that is asked for.
+      if (seen && seen->kind == "billing" && name != "billing.ledger" && own == config_.plugins.end()) continue;
       if (auto loaded = plugins_->load(file, own == config_.plugins.end() ? json(nullptr) : own->second); !loaded) {
         // A mistake in the configuration must be mended before anything runs on half of it.
         if (own != config_.plugins.end()) return loaded.error();
@@ -158,6 +160,10 @@ result<void> server::open_parts() {
   parts.sessions = sessions_.get();
   parts.config = &config_;
   parts.network = network_.get();
+  if (auto ok = wait(purses_.load(*records, {config_.budgets.account_micro, config_.budgets.session_micro})); !ok)
+    return ok.error();
+  parts.usage = &purses_.book();
+  parts.budgets = &purses_.budgets();
   parts.add_environment = [this](const sandbox::record& r, std::map<std::string, std::string>& env) -> result<void> {
     for (const auto& name : r.secrets) {
       auto value = secrets_.value(name);
@@ -207,6 +213,7 @@ result<void> server::open_parts() {
                }};
   services_.secrets = &secrets_;
   services_.purses = &purses_;
+  services_.reporter = &reporter_;
   services_.previews = &previews_;
   previews_.connect(sandboxes_.get(), loop_.blocking());
   operation::add_all_operations(services_);
@@ -219,11 +226,10 @@ result<void> server::open_parts() {
   money.sandboxes = sandboxes_.get();
   money.journal = journal_.get();
   money.records = records;
-  money.account_cap_micro = config_.budgets.account_micro;
-  money.session_cap_micro = config_.budgets.session_micro;
   money.permit = [this](event question) { return judge_->permit(std::move(question)); };
   money.log = [](log_level level, std::string message) { base::log(level, "meter", message); };
   if (auto ok = wait(purses_.connect(std::move(money))); !ok) return ok.error();
+  open_billing();
   if (auto ok = wait(judge_->start()); !ok) return ok.error();
   return wait(alerts_->start());
 }
@@ -254,6 +260,7 @@ void server::stop() {
       log(log_level::warn, "draining: " + describe(ok.error()));
     asio::co_spawn(loop_.executor(), http_->stop(), asio::use_future).get();
   }
+  if (housekeeping_) asio::co_spawn(loop_.executor(), housekeeping_->stop(), asio::use_future).get();
   if (alerts_) asio::co_spawn(loop_.executor(), alerts_->stop(), asio::use_future).get();
   if (judge_) asio::co_spawn(loop_.executor(), judge_->stop(), asio::use_future).get();
   if (sandboxes_) asio::co_spawn(loop_.executor(), sandboxes_->stop(), asio::use_future).get();

@@ -12,6 +12,7 @@
 #include "core/journal/journal.hpp"
 #include "core/judgement/alerts.hpp"
 #include "core/judgement/judge.hpp"
+#include "core/meter/reporter.hpp"
 #include "core/operation/families.hpp"
 #include "core/plugin/plugin_host.hpp"
 #include "core/runtime/loop.hpp"
@@ -33,6 +34,36 @@ class late_sink : public event_sink {
   std::atomic<journal::journal*> journal_ = nullptr;
 };
 
+// What is done from time to time: usage is handed to billing, and what may be forgotten is. On the loop thread.
+class housekeeping {
+ public:
+  struct parts {
+    asio::any_io_executor executor;
+    const config::host_config* config = nullptr;
+    sandbox::manager* sandboxes = nullptr;
+    meter::reporter* reporter = nullptr;
+    journal::journal* journal = nullptr;
+    journal::sessions* sessions = nullptr;
+    storage* records = nullptr;
+    std::function<void(log_level, std::string)> log;
+  };
+  explicit housekeeping(parts p);
+  asio::awaitable<void> start();
+  asio::awaitable<void> stop();
+
+ private:
+  asio::awaitable<void> bill();
+  asio::awaitable<void> forget();
+  task<void> forget_events();
+  task<void> forget_beyond();
+  task<void> forget_destroyed();
+  task<void> forget_sandbox(std::string id);
+
+  parts parts_;
+  runtime::scope work_;
+  std::set<std::string> cut_;  // ended sessions whose events are dropped already
+};
+
 // Used by one thread, which is not the loop's. start() undone by stop(), also after a failed start.
 class server {
  public:
@@ -51,6 +82,7 @@ class server {
   result<void> open_network();
   result<void> open_parts();
   void open_judge(storage& records);
+  void open_billing();
   result<void> listen();
   result<void> announce();
   // Runs a task on the loop and waits for it.
@@ -75,6 +107,8 @@ class server {
   std::unique_ptr<sandbox::manager> sandboxes_;
   std::unique_ptr<judgement::judge> judge_;
   std::unique_ptr<judgement::alerts> alerts_;
+  meter::reporter reporter_;
+  std::unique_ptr<housekeeping> housekeeping_;
   operation::services services_;
   std::string address_;
   bool made_first_key_ = false;

@@ -156,6 +156,7 @@ void declare_commands(CLI::App& root, const command_set& set) {
   root.set_version_flag("-v,--version", "caged " + std::string(base::version()));
   set.add_global_flags(root);
   add_money_commands(root, set);
+  add_billing_commands(root, set);
   add_local_commands(root, set);
   for (CLI::App* parent : {&root, set.add_group(root, "sandboxes", "The commands about sandboxes, as a group")}) {
     add_lifecycle_commands(*parent, set);

@@ -49,6 +49,7 @@ void add_snapshot_commands(CLI::App& parent, const command_set& set);  // snapsh
 void add_network_commands(CLI::App& parent, const command_set& set);  // network get set log why
 void add_host_commands(CLI::App& root, const command_set& set);  // keys plugins doctor templates capabilities
 void add_money_commands(CLI::App& root, const command_set& set);  // cost secrets
+void add_billing_commands(CLI::App& root, const command_set& set);  // billing
 void add_policy_commands(CLI::App& root, const command_set& set);  // policy list check test explain replay new
 void add_judgement_commands(CLI::App& root, const command_set& set);  // trust approvals
 void add_alert_commands(CLI::App& root, const command_set& set);  // alerts

@@ -47,11 +47,33 @@ result<int> perform_alerts(session& s, bool watch) {
   }
 }
 
-result<int> perform_resolve(session& s, const std::string& id) {
+result<int> perform_act(session& s, const std::string& id, const std::string& what) {
   auto client = s.connect();
   if (!client) return client.error();
-  auto done = client->call("POST", "/v1/alerts/" + http::encode_component(id) + "/resolve", json::object());
+  auto done = client->call("POST", "/v1/alerts/" + http::encode_component(id) + "/" + what, json::object());
   if (!done) return done.error();
+  return 0;
+}
+
+result<int> perform_deliveries(session& s, const std::string& retry) {
+  auto client = s.connect();
+  if (!client) return client.error();
+  if (!retry.empty()) {
+    auto done = client->call("POST", "/v1/alerts/deliveries/" + http::encode_component(retry) + "/retry", json::object());
+    if (!done) return done.error();
+    return 0;
+  }
+  auto rows = client->call("GET", "/v1/alerts/deliveries");
+  if (!rows) return rows.error();
+  if (s.machine()) {
+    s.print_document(*rows);
+    return 0;
+  }
+  table out({{"ID"}, {"ALERT"}, {"CHANNEL"}, {"STATE"}, {"ATTEMPTS", column::side::right}, {"LAST ERROR"}});
+  for (const json& r : *rows)
+    out.add({field(r, "id"), field(r, "alert_id"), field(r, "channel"), field(r, "state"), field(r, "attempts"), field(r, "last_error")},
+            {tint::unset, tint::unset, tint::unset, field(r, "state") == "dead" ? tint::red : tint::unset});
+  s.print(out.text(s.out_colors()));
   return 0;
 }
 
@@ -68,7 +90,13 @@ void add_alert_commands(CLI::App& root, const command_set& set) {
   alerts->callback([alerts, &chosen, watch] {
     if (alerts->get_subcommands().empty()) chosen.act = [watch](session& s) { return perform_alerts(s, *watch); };
   });
-  set.add(*alerts, "resolve", help_of("alert.resolve"), "  caged alerts resolve alert-0a1b2c3d4e5f", [id](session& s) { return perform_resolve(s, *id); })
+  set.add(*alerts, "mute", help_of("alert.mute"), "  caged alerts mute alert-0a1b2c3d4e5f", [id](session& s) { return perform_act(s, *id, "mute"); })
+      ->add_option("ID", *id, "Id of the alert")
+      ->required();
+  set.add(*alerts, "deliveries", help_of("alert.deliveries"), "  caged alerts deliveries\n  caged alerts deliveries --retry dlv-0a1b2c3d4e5f",
+          [id](session& s) { return perform_deliveries(s, *id); })
+      ->add_option("--retry", *id, "Try this one again, which was given up");
+  set.add(*alerts, "resolve", help_of("alert.resolve"), "  caged alerts resolve alert-0a1b2c3d4e5f", [id](session& s) { return perform_act(s, *id, "resolve"); })
       ->add_option("ID", *id, "Id of the alert")
       ->required();
 }

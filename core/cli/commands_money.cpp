@@ -18,12 +18,14 @@ std::string cost_text(const json& usage, colors use) {
                {"NAME"},
                {"STATUS"},
                {"COMPUTE", column::side::right},
+               {"EGRESS", column::side::right},
                {"MODELS", column::side::right},
                {"TOTAL", column::side::right},
                {"BUDGET", column::side::right}});
   for (const json& b : usage.value("sandboxes", json::array())) {
     const std::string status = field(b, "status");
     boxes.add({field(b, "id"), field(b, "name"), status, human_dollars(number_of(b, "compute_cost")),
+               human_dollars(number_of(b, "egress_cost")),
                human_dollars(number_of(b, "llm_cost")), human_dollars(number_of(b, "total_cost")),
                b.contains("budget") && b["budget"].is_number() ? human_dollars(b["budget"].get<double>()) : "-"},
               {tint::unset, tint::unset, status_tint(status)});

@@ -142,6 +142,59 @@ result<void> take_time(const document& doc, const char* key, std::chrono::second
   return {};
 }
 
+result<void> take_time_of(const document& doc, const char* section, const char* key, std::chrono::seconds& slot) {
+  if (!doc.root[section].contains(key)) return {};
+  const json& given = doc.root[section][key];
+  const auto time = parse_duration(given.is_string() ? given.get<std::string>() : given.dump());
+  if (time) {
+    slot = *time;
+    return {};
+  }
+  return doc.wrong("/" + std::string(section) + "/" + key, time.error().message, time.error().action);
+}
+
+result<void> take_money(const document& doc, host_config& out) {
+  if (!doc.root.contains("budgets")) return {};
+  const json& given = doc.root["budgets"];
+  const auto micro = [&given](const char* key) { return static_cast<std::int64_t>(given.value(key, 0.0) * 1e6 + 0.5); };
+  auto& b = out.budgets;
+  b.account_micro = micro("account");
+  b.session_micro = micro("session");
+  b.pauses = given.value("at_limit", "destroy") == "pause";
+  b.final_snapshot = given.value("final_snapshot", b.final_snapshot);
+  b.plan = given.value("plan", "");
+  if (b.plan == "none") b.plan.clear();
+  if (auto ok = take_time_of(doc, "budgets", "interval", b.interval); !ok) return ok.error();
+  b.interval = std::max(b.interval, std::chrono::seconds(1));
+  return {};
+}
+
+result<void> take_retention(const document& doc, host_config& out) {
+  if (!doc.root.contains("retention")) return {};
+  auto& r = out.retention;
+  r.events_most = doc.root["retention"].value("events_most", r.events_most);
+  if (auto ok = take_time_of(doc, "retention", "events_age", r.events_age); !ok) return ok.error();
+  if (auto ok = take_time_of(doc, "retention", "destroyed_age", r.destroyed_age); !ok) return ok.error();
+  if (auto ok = take_time_of(doc, "retention", "recent", r.recent); !ok) return ok.error();
+  if (auto ok = take_time_of(doc, "retention", "interval", r.interval); !ok) return ok.error();
+  r.interval = std::max(r.interval, std::chrono::seconds(1));
+  return {};
+}
+
+result<void> take_mail(const document& doc, host_config& out) {
+  if (!doc.root.contains("mail")) return {};
+  const json& given = doc.root["mail"];
+  auto& m = out.mail;
+  take_text(given, "server", m.server);
+  take_text(given, "from", m.from);
+  take_text(given, "user", m.user);
+  take_text(given, "password_file", m.password_file);
+  take_text(given, "tls", m.tls);
+  if (!is_listen_address(m.server))
+    return doc.wrong("/mail/server", "found '" + m.server + "', expected NAME:PORT", "Write for example localhost:25.");
+  return {};
+}
+
 result<void> take_policies(const document& doc, host_config& out) {
   if (!doc.root.contains("policies")) return {};
   const json& given = doc.root["policies"];
@@ -223,13 +276,9 @@ result<host_config> parse_host_config(std::string_view text, std::string_view na
   if (auto ok = take_time(doc, "drain_time", out.drain_time); !ok) return ok.error();
   if (auto ok = take_time(doc, "session_idle", out.session_idle); !ok) return ok.error();
   take_snapshots(doc.root, out);
-  if (doc.root.contains("budgets")) {
-    const auto micro = [&](const char* key) {
-      return static_cast<std::int64_t>(doc.root["budgets"].value(key, 0.0) * 1e6 + 0.5);
-    };
-    out.budgets.account_micro = micro("account");
-    out.budgets.session_micro = micro("session");
-  }
+  if (auto ok = take_money(doc, out); !ok) return ok.error();
+  if (auto ok = take_retention(doc, out); !ok) return ok.error();
+  if (auto ok = take_mail(doc, out); !ok) return ok.error();
   if (auto ok = take_policies(doc, out); !ok) return ok.error();
   take_network(doc.root, out);
   take_plugins(doc.root, out);

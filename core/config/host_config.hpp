@@ -60,7 +60,25 @@ struct host_config {
   struct {
     std::int64_t account_micro = 0;               // micro-dollars of all sandboxes together, 0 = none
     std::int64_t session_micro = 0;               // of one session
+    bool pauses = false;                          // at 100 % a sandbox is paused, otherwise destroyed
+    bool final_snapshot = false;                  // before that
+    std::chrono::seconds interval{60};            // how often usage is written down and handed to billing plugins
+    std::string plan;                             // free, pro, team, enterprise; empty = no limits of a plan
   } budgets;
+
+  struct {
+    std::chrono::seconds events_age{0};           // events of ended sessions are dropped after it, 0 = never
+    std::uint64_t events_most = 0;                // so many events are kept at most, 0 = all
+    std::chrono::seconds destroyed_age{0};        // records of destroyed sandboxes are dropped after it, 0 = never
+    std::chrono::seconds recent{3600};            // destroyed sandboxes are in memory so long, then only stored
+    std::chrono::seconds interval{60};            // how often it is looked
+  } retention;
+
+  struct {
+    std::string server;                           // ADDR:PORT or NAME:PORT of an SMTP server; empty = no e-mail
+    std::string from, user, password_file;
+    std::string tls = "starttls";                 // none, starttls, tls
+  } mail;
 
   // What is judged how. Lists of policies are as written: names, or {name: arguments}.
   struct {

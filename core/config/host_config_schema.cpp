@@ -58,7 +58,33 @@ constexpr std::string_view schema_text = R"json({
       "description": "US dollars that may be spent on models and computing; 0 or absent: no cap",
       "properties": {
         "account": {"type": "number", "minimum": 0, "maximum": 1000000000, "description": "by all sandboxes together"},
-        "session": {"type": "number", "minimum": 0, "maximum": 1000000000, "description": "by one session"}
+        "session": {"type": "number", "minimum": 0, "maximum": 1000000000, "description": "by one session"},
+        "at_limit": {"enum": ["destroy", "pause"], "description": "what happens to a sandbox at 100 %"},
+        "final_snapshot": {"type": "boolean", "description": "take a snapshot before that"},
+        "interval": {"type": ["string", "integer"], "description": "how often usage is written down and billed, like 60s"},
+        "plan": {"enum": ["none", "free", "pro", "team", "enterprise"], "description": "limits of a plan; none otherwise"}
+      }
+    },
+    "retention": {
+      "type": "object", "additionalProperties": false,
+      "description": "what is forgotten; absent: nothing",
+      "properties": {
+        "events_age": {"type": ["string", "integer"], "description": "events of ended sessions that are older, like 90d"},
+        "events_most": {"type": "integer", "minimum": 0, "description": "beyond this number the oldest ended sessions' events"},
+        "destroyed_age": {"type": ["string", "integer"], "description": "records of sandboxes destroyed longer ago, like 30d"},
+        "recent": {"type": ["string", "integer"], "description": "destroyed sandboxes are in memory so long, then only stored"},
+        "interval": {"type": ["string", "integer"], "description": "how often it is looked, like 60s"}
+      }
+    },
+    "mail": {
+      "type": "object", "additionalProperties": false, "required": ["server", "from"],
+      "description": "the SMTP server that alerts are sent through",
+      "properties": {
+        "server": {"type": "string", "minLength": 3, "description": "NAME:PORT"},
+        "from": {"type": "string", "pattern": "^[^\\s<>@]+@[^\\s<>@]+$"},
+        "user": {"type": "string"},
+        "password_file": {"type": "string", "description": "file that holds the password, readable by its owner only"},
+        "tls": {"enum": ["none", "starttls", "tls"]}
       }
     },
     "snapshots": {

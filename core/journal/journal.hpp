@@ -46,6 +46,7 @@ struct verification {
     std::string what;
   };
   std::uint64_t events = 0;  // links that hold
+  std::uint64_t dropped = 0; // events before them that retention dropped; the chain goes on from its anchor
   std::string head;          // hash of the last of them
   std::optional<break_point> broken;
 };

@@ -179,6 +179,15 @@ const std::vector<std::string>& sessions::order(const std::string& sandbox_id) c
 
 std::size_t sessions::count(const std::string& sandbox_id) const { return order(sandbox_id).size(); }
 
+std::vector<std::string> sessions::ended_before(std::int64_t time_us) const {
+  std::vector<std::string> ids;
+  for (const auto& id : by_start_) {
+    const auto& s = all_.at(id);
+    if (s.ended_us != 0 && s.ended_us < time_us) ids.push_back(id);
+  }
+  return ids;
+}
+
 task<std::vector<session>> sessions::page(std::string sandbox_id, std::size_t skip, std::size_t limit) {
   const auto& ids = order(sandbox_id);
   std::vector<std::string> wanted;

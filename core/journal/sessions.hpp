@@ -51,6 +51,9 @@ class sessions {
   // Newest first, `skip` of them left out; of one sandbox, or of all for "".
   task<std::vector<session>> page(std::string sandbox_id, std::size_t skip, std::size_t limit);
   std::size_t count(const std::string& sandbox_id) const;
+  // Sessions that have ended before that time, the oldest first.
+  std::vector<std::string> ended_before(std::int64_t time_us) const;
+  const std::vector<std::string>& of_sandbox(const std::string& sandbox_id) const { return order(sandbox_id); }
   // Its events are gone, so is it.
   task<void> forget(std::string id);
 

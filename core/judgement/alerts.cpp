@@ -12,15 +12,10 @@ namespace {
 
 constexpr std::int64_t minute_us = 60'000'000;
 constexpr std::size_t most_alerts = 10'000;
-constexpr int most_attempts = 6;
 
 json rule_row(const char* type, json config) {
   return {{"id", std::string("rule-") + type}, {"account_id", "local"}, {"type", type},
           {"enabled", true}, {"config", std::move(config)}, {"created_at", base::format_time(0)}};
-}
-
-std::string webhook_of(const json& channels, const std::string& channel) {
-  return channels.value(channel + "_url", "");
 }
 
 }  // namespace
@@ -38,25 +33,22 @@ alerts::alerts(parts p)
 }
 
 task<void> alerts::save(std::string kind, std::string id, json body) {
-  write w;
-  w.kind = std::move(kind);
-  w.id = std::move(id);
-  w.body = std::move(body);
   batch b;
-  b.writes.push_back(std::move(w));
+  b.writes.push_back(put(std::move(kind), std::move(id), std::move(body)));
   co_return co_await parts_.records->commit(std::move(b));
 }
 
 task<void> alerts::start() {
-  for (const char* kind : {"alert", "alert_rule", "alert_delivery"}) {
+  const std::map<std::string, std::map<std::string, json>*> kinds{
+      {"alert", &alerts_}, {"alert_rule", &rules_}, {"alert_delivery", &deliveries_}, {"notification", &notifications_}};
+  for (const auto& [kind, all] : kinds) {
     std::string after;
     while (true) {
       auto page = co_await parts_.records->list(kind, after, 1000);
       if (!page) co_return page.error();
       for (auto& r : *page) {
         after = r.id;
-        auto& all = std::string_view(kind) == "alert" ? alerts_ : std::string_view(kind) == "alert_rule" ? rules_ : deliveries_;
-        all[r.id] = std::move(r.body);
+        (*all)[r.id] = std::move(r.body);
       }
       if (page->size() < 1000) break;
     }
@@ -67,6 +59,10 @@ task<void> alerts::start() {
   for (const auto& [id, row] : alerts_) order_.push_back(id);
   std::sort(order_.begin(), order_.end(), [this](const auto& a, const auto& b) {
     return alerts_[a].value("created_at", "") < alerts_[b].value("created_at", "");
+  });
+  for (const auto& [id, row] : notifications_) told_.push_back(id);
+  std::sort(told_.begin(), told_.end(), [this](const auto& a, const auto& b) {
+    return notifications_[a].value("created_at", "") < notifications_[b].value("created_at", "");
   });
   work_.spawn("alert rules", read());
   work_.spawn("alert clock", clock());
@@ -184,9 +180,9 @@ asio::awaitable<void> alerts::clock() {
 }
 
 task<void> alerts::raise(std::string rule_type, std::string severity, std::string title, std::string message, const event about) {
-  // One open alert for one cause: what repeats is not told again.
+  // One open or muted alert for one cause: what repeats is not told again.
   for (const auto& [id, a] : alerts_)
-    if (a["state"] == "open" && a["rule_type"] == rule_type && a["sandbox_id"] == about.sandbox_id && a["severity"] == severity && a["title"] == title)
+    if (a["state"] != "resolved" && a["rule_type"] == rule_type && a["sandbox_id"] == about.sandbox_id && a["severity"] == severity && a["title"] == title)
       co_return result<void>{};
   json row{{"id", random_id("alert-", 12)}, {"account_id", "local"}, {"rule_id", "rule-" + rule_type}, {"rule_type", rule_type},
            {"severity", severity}, {"state", "open"}, {"title", title}, {"message", message},
@@ -196,51 +192,20 @@ task<void> alerts::raise(std::string rule_type, std::string severity, std::strin
   const std::string id = row["id"].get<std::string>();
   alerts_[id] = row;
   order_.push_back(id);
+  std::vector<write> writes;
+  writes.push_back(put("alert", id, row));
   if (order_.size() > most_alerts) {
+    writes.push_back(erase("alert", order_.front()));
     alerts_.erase(order_.front());
     order_.erase(order_.begin());
   }
-  if (auto saved = co_await save("alert", id, row); !saved) co_return saved.error();
-  for (const char* channel : {"webhook", "slack", "discord"}) {
-    if (webhook_of(channels_, channel).empty()) continue;
-    json d{{"id", random_id("dlv-", 12)}, {"alert_id", id}, {"channel", channel}, {"state", "pending"}, {"attempts", 0},
-           {"last_error", nullptr}, {"created_at", row["created_at"]}};
-    const std::string delivery = d["id"].get<std::string>();
-    deliveries_[delivery] = d;
-    if (auto saved = co_await save("alert_delivery", delivery, d); !saved) co_return saved.error();
-    work_.spawn("delivery of an alert", deliver(delivery));
-  }
+  notify(row, writes);
+  const auto deliveries = address(row, writes);
+  batch b;
+  b.writes = std::move(writes);
+  if (auto saved = co_await parts_.records->commit(std::move(b)); !saved) co_return saved.error();
+  for (const auto& delivery : deliveries) work_.spawn("delivery of an alert", deliver(delivery));
   co_return result<void>{};
-}
-
-// Tries with growing pauses; what is given up stays as a dead letter.
-asio::awaitable<void> alerts::deliver(std::string id) {
-  while (deliveries_.contains(id) && deliveries_[id]["state"] == "pending") {
-    json& d = deliveries_[id];
-    const int attempt = d.value("attempts", 0);
-    if (attempt > 0) co_await runtime::sleep_for(std::chrono::milliseconds(500) * (1 << std::min(attempt, 7)));
-    const auto cancelled = (co_await asio::this_coro::cancellation_state).cancelled();
-    if (cancelled != asio::cancellation_type::none) co_return;
-    const auto found = alerts_.find(d["alert_id"].get<std::string>());
-    const std::string channel = d["channel"].get<std::string>();
-    letter l;
-    l.url = webhook_of(channels_, channel);
-    l.secret = channels_.value("webhook_secret", "");
-    l.id = id;
-    if (found != alerts_.end()) l.body = letter_body(channel, found->second);
-    auto sending = [l] { return send(l); };
-    result<void> sent = fail(errc::not_found, "channel_gone", "the channel or the alert is gone", "Set the channel again.");
-    if (!l.url.empty() && !l.body.empty()) sent = co_await runtime::on_pool(parts_.blocking, std::move(sending));
-    json& now = deliveries_[id];
-    now["attempts"] = attempt + 1;
-    if (sent)
-      now["state"] = "delivered";
-    else if (attempt + 1 >= most_attempts || sent.error().reason == "channel_gone")
-      now["state"] = "dead";
-    now["last_error"] = sent ? json(nullptr) : json(sent.error().message);
-    json row = now;
-    (void)co_await save("alert_delivery", id, std::move(row));
-  }
 }
 
 json alerts::page(std::size_t limit, std::size_t offset) const {
@@ -255,14 +220,18 @@ result<json> alerts::get(const std::string& id) const {
   return fail(errc::not_found, "alert_not_found", "there is no alert \"" + id + "\"", "List them: `caged alerts`.", "/alert");
 }
 
-task<void> alerts::resolve(std::string id) {
+task<void> alerts::become(std::string id, std::string state) {
   if (auto known = get(id); !known) co_return known.error();
-  json& row = alerts_[id];
-  if (row["state"] == "resolved") co_return result<void>{};
-  row["state"] = "resolved";
-  row["resolved_at"] = base::format_time(base::now_us());
+  json row = alerts_[id];
+  if (row["state"] == state) co_return result<void>{};
+  if (row["state"] == "resolved")
+    co_return fail(errc::conflict, "alert_resolved", "the alert " + id + " is resolved", "It comes anew when its cause does.");
+  row["state"] = state;
+  if (state == "resolved") row["resolved_at"] = base::format_time(base::now_us());
   json copy = row;
-  co_return co_await save("alert", id, std::move(copy));
+  if (auto saved = co_await save("alert", id, std::move(copy)); !saved) co_return saved.error();
+  if (alerts_.contains(id)) alerts_[id] = std::move(row);
+  co_return result<void>{};
 }
 
 json alerts::rules() const {
@@ -277,7 +246,8 @@ task<json> alerts::update_rule(std::string id, json patch) {
     co_return fail(errc::not_found, "rule_not_found", "there is no alert rule \"" + id + "\"", "List them: GET /v1/alerts/rules.", "/rule");
   json row = found->second;
   if (patch.contains("enabled")) row["enabled"] = patch["enabled"];
-  for (const auto& [key, value] : patch.value("config", json::object()).items()) {
+  const json wanted = patch.value("config", json::object());  // items() does not keep a temporary alive
+  for (const auto& [key, value] : wanted.items()) {
     if (!row["config"].contains(key) || !value.is_number() || value.get<double>() < 0)
       co_return fail(errc::invalid_argument, "bad_rule", "\"" + key + "\" is no setting of " + id + ", or no number of 0 or more",
                      "It has: " + row["config"].dump() + ".", "/config/" + key);
@@ -288,46 +258,6 @@ task<json> alerts::update_rule(std::string id, json patch) {
   if (!saved) co_return saved.error();
   rules_[id] = row;
   co_return row;
-}
-
-json alerts::channels() const {
-  json out{{"enabled_channels", json::array({"in_app"})}};
-  for (const char* channel : {"webhook", "slack", "discord"}) {
-    const std::string url = webhook_of(channels_, channel), key = std::string(channel) + (std::string_view(channel) == "webhook" ? "" : "_webhook");
-    out[key + "_configured"] = !url.empty();
-    out[key + "_hint"] = url.empty() ? json(nullptr) : json(url.substr(0, url.find('/', 8)) + "/…");
-    if (!url.empty()) out["enabled_channels"].push_back(channel);
-  }
-  out["webhook_signed"] = !channels_.value("webhook_secret", "").empty();
-  return out;
-}
-
-task<json> alerts::update_channels(json patch) {
-  json next = channels_;
-  const std::map<std::string, std::string> keys{{"webhook_url", "webhook_url"}, {"webhook_secret", "webhook_secret"},
-                                                {"slack_webhook_url", "slack_url"}, {"discord_webhook_url", "discord_url"}};
-  for (const auto& [key, slot] : keys) {
-    if (!patch.contains(key)) continue;
-    const std::string value = patch[key].get<std::string>();
-    if (value == "__clear__" || value.empty()) {
-      next.erase(slot);
-      continue;
-    }
-    if (slot != "webhook_secret" && !value.starts_with("https://") && !value.starts_with("http://"))
-      co_return fail(errc::invalid_argument, "bad_url", key + " is no http or https URL", "Give the whole URL.", "/" + key);
-    next[slot] = value;
-  }
-  json copy = next;
-  auto saved = co_await save("alert_channels", "all", std::move(copy));
-  if (!saved) co_return saved.error();
-  channels_ = std::move(next);
-  co_return channels();
-}
-
-json alerts::deliveries() const {
-  json rows = json::array();
-  for (const auto& [id, row] : deliveries_) rows.push_back(row);
-  return rows;
 }
 
 }  // namespace caged::judgement

@@ -29,4 +29,7 @@ constexpr std::int64_t compute_cost_micro(const compute_prices& p, const compute
   return static_cast<std::int64_t>(rate * running_us / (wide{3'600'000'000} * 1000 * 1024));
 }
 
+// Bytes sent to the network: a cent for each 10^9. Rounded down; exact for any number of bytes.
+constexpr std::int64_t egress_cost_micro(std::int64_t bytes) noexcept { return bytes <= 0 ? 0 : bytes / 100'000; }
+
 }  // namespace caged::meter

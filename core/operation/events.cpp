@@ -2,6 +2,7 @@
 #include "core/base/time.hpp"
 #include "core/journal/canonical.hpp"
 #include "core/operation/families.hpp"
+#include "core/policy/event_catalogue.hpp"
 #include "core/operation/schema.hpp"
 #include "core/sandbox/purse.hpp"
 
@@ -27,7 +28,7 @@ task<reply> follow(services* s, call c) {
   q.sandbox_id = c.arguments.value("id", "");
   q.types = c.arguments.value("type", std::vector<std::string>());
   if (!q.sandbox_id.empty())
-    if (auto known = s->sandboxes->find(q.sandbox_id); !known) co_return known.error();
+    if (auto known = co_await s->sandboxes->recall(q.sandbox_id); !known) co_return known.error();
   reply r;
   r.items = s->journal->follow(std::move(q));
   co_return r;
@@ -61,7 +62,7 @@ const std::vector<std::string> log_types{"lifecycle", "command", "error", "alert
 
 task<reply> logs(services* s, call c) {
   const auto id = c.arguments["id"].get<std::string>();
-  if (auto known = s->sandboxes->find(id); !known) co_return known.error();
+  if (auto known = co_await s->sandboxes->recall(id); !known) co_return known.error();
   event_query q;
   q.sandbox_id = id;
   q.types = log_types;
@@ -103,38 +104,37 @@ task<reply> log_stream(services* s, call c) {
   co_return r;
 }
 
-// Tokens of a session's model calls, and the model that cost most.
-void add_model_use(const sandbox::purse_keeper& purses, json& session) {
+// Tokens and costs of a session, and the model that cost most.
+void add_use(const meter::usage_book& usage, json& session) {
   std::int64_t in = 0, out = 0, most = -1;
-  for (const auto& [id, row] : purses.usage().rows()) {
-    if (row.session_id != session["id"].get_ref<const std::string&>()) continue;
-    in += row.input + row.cache_read + row.cache_write;
-    out += row.output;
-    if (row.cost_micro > most) session["model"] = row.model;
-    most = std::max(most, row.cost_micro);
+  const auto id = session["id"].get<std::string>();
+  for (const auto* row : usage.rows_of_session(id)) {
+    if (!row->is_model()) continue;
+    in += row->input + row->cache_read + row->cache_write;
+    out += row->output;
+    if (row->cost_micro > most) session["model"] = row->model;
+    most = std::max(most, row->cost_micro);
   }
+  const auto sum = usage.session(id);
+  const auto dollars = [](std::int64_t micro) { return static_cast<double>(micro) / 1e6; };
   session["tokens_in"] = in;
   session["tokens_out"] = out;
+  session["llm_cost"] = dollars(sum.model_micro);
+  session["compute_cost"] = dollars(sum.compute_micro + sum.egress_micro);
+  session["total_cost"] = dollars(sum.total());
+  session["cost_usd"] = session["total_cost"];
 }
 
-// A session as the API shows it. Its costs are the sandbox's while it is the current one.
+// A session as the API shows it.
 json session_body(services* s, const journal::session& one) {
   json body = journal::to_json(one);
   body.erase("version");
-  const bool active = one.status == "active";
   const auto score = s->judge->score(one.id);
   body["persona_id"] = nullptr;
   body["agent_type"] = one.agent_type.empty() ? json(nullptr) : json(one.agent_type);
   body["model"] = one.model.empty() ? json(nullptr) : json(one.model);
   body["trust_score"] = score ? json(*score) : json(nullptr);
-  add_model_use(*s->purses, body);
-  json shown = json::object();
-  if (auto box = s->sandboxes->find(one.sandbox_id); box && (active || (*box)->rec.session_id == one.id))
-    shown = to_api((*box)->rec, base::now_us());
-  body["llm_cost"] = shown.value("llm_cost", json(0));
-  body["compute_cost"] = shown.value("cost", json(0));
-  body["cost_usd"] = shown.value("total_cost", json(0));
-  body["total_cost"] = body["cost_usd"];
+  add_use(s->purses->usage(), body);
   return body;
 }
 
@@ -147,6 +147,7 @@ task<json> with_trust(services* s, json body) {
 }
 
 task<json> session_page(services* s, std::string sandbox, std::size_t skip, std::size_t limit) {
+  s->sandboxes->count_usage();
   auto page = co_await s->sessions->page(std::move(sandbox), skip, limit);
   if (!page) co_return page.error();
   json rows = json::array();
@@ -160,7 +161,7 @@ task<json> session_page(services* s, std::string sandbox, std::size_t skip, std:
 
 task<reply> sandbox_sessions(services* s, call c) {
   const auto id = c.arguments["id"].get<std::string>();
-  if (auto found = s->sandboxes->find(id); !found) co_return found.error();
+  if (auto found = co_await s->sandboxes->recall(id); !found) co_return found.error();
   auto rows = co_await session_page(s, id, 0, 1000);
   if (!rows) co_return rows.error();
   co_return answer(std::move(*rows));
@@ -188,6 +189,7 @@ result<void> check_session(services* s, const call& c) {
 
 task<reply> get_session(services* s, call c) {
   if (auto known = check_session(s, c); !known) co_return known.error();
+  s->sandboxes->count_usage();
   auto one = co_await s->sessions->get(c.arguments["session"].get<std::string>());
   if (!one) co_return one.error();
   auto row = co_await with_trust(s, session_body(s, *one));
@@ -227,27 +229,49 @@ task<reply> replay(services* s, call c) {
   co_return answer(std::move(body));
 }
 
+// Facts of the catalogue, and what agents may report.
+const std::set<std::string>& known_types() {
+  static const std::set<std::string> all = [] {
+    std::set<std::string> names{"llm_call", "tool_call", "file_op", "command", "network", "error", "lifecycle",
+                                "desktop",  "other",     "trust",   "alert",   "approval", "policy_error", "terminal"};
+    for (const auto& type : policy::event_types())
+      if (!type.gate) names.emplace(type.name);
+    return names;
+  }();
+  return all;
+}
+
 task<reply> replay_summary(services* s, call c) {
   const auto session = c.arguments["session"].get<std::string>();
   if (auto known = check_session(s, c); !known) co_return known.error();
   json types = json::object();
-  std::uint64_t count = 0, after = 0;
+  std::uint64_t count = 0;
   std::int64_t first = 0, last = 0;
-  while (true) {
+  // The first and the last event, and the kept counts: a million events cost what ten do.
+  for (const bool newest : {false, true}) {
     event_query q;
     q.session_id = session;
-    q.after_sequence = after;
-    q.limit = 10'000;
+    q.limit = 1;
+    q.newest_first = newest;
     auto rows = co_await s->journal->read(std::move(q));
     if (!rows) co_return rows.error();
-    for (const auto& e : *rows) {
-      if (count++ == 0) first = e.time_us;
-      last = e.time_us;
-      after = e.sequence;
-      types[e.type] = types.value(e.type, 0) + 1;
-    }
-    if (rows->size() < 10'000) break;
+    if (!rows->empty()) (newest ? last : first) = rows->front().time_us;
   }
+  for (const auto& type : known_types()) {
+    event_query q;
+    q.session_id = session;
+    q.types = {type};
+    auto some = co_await s->records->count_events(std::move(q));
+    if (!some) co_return some.error();
+    if (*some > 0) types[type] = *some;
+    count += *some;
+  }
+  event_query whole;
+  whole.session_id = session;
+  auto total = co_await s->records->count_events(std::move(whole));
+  if (!total) co_return total.error();
+  if (*total > count) types["other"] = types.value("other", std::uint64_t{0}) + (*total - count);
+  count = *total;
   json body{{"session_id", session},
             {"event_count", count},
             {"duration_ms", (last - first) / 1000},
@@ -263,6 +287,7 @@ task<reply> verify(services* s, call c) {
   json body{{"session_id", c.arguments["session"]},
             {"events", found->events},
             {"head", found->head},
+            {"dropped", found->dropped},
             {"intact", !found->broken},
             {"broken", nullptr}};
   if (found->broken)

@@ -18,6 +18,9 @@ class preview_gate;
 namespace caged::judgement {
 class alerts;
 }
+namespace caged::meter {
+class reporter;
+}
 namespace caged::operation {
 
 // What the handlers work on. Outlives every call.
@@ -37,6 +40,7 @@ struct services {
   sandbox::preview_gate* previews = nullptr;
   journal::sessions* sessions = nullptr;
   judgement::alerts* alerts = nullptr;
+  meter::reporter* reporter = nullptr;
 };
 
 void add_sandbox_operations(services& s);  // create list get update destroy pause resume, changes, metrics, ports, git

@@ -35,7 +35,7 @@ task<reply> session_trust(services* s, call c) {
 
 task<reply> sandbox_trust(services* s, call c) {
   const auto id = c.arguments["id"].get<std::string>();
-  auto found = s->sandboxes->find(id);
+  auto found = co_await s->sandboxes->recall(id);
   if (!found) co_return found.error();
   auto page = co_await s->sessions->page(id, 0, 1000);
   if (!page) co_return page.error();

@@ -56,6 +56,8 @@ json sandbox_schema() {
                  {"policies", policies_schema()},
                  {"timeout", count("Idle seconds until it is paused.")},
                  {"budget", {{"type", {"number", "null"}}, {"description", "US dollars."}}},
+                 {"on_budget", text_or_null("At 100 % of it: destroy or pause.")},
+                 {"held", text_or_null("budget: it is paused because a budget is spent.")},
                  {"created_at", text("RFC 3339.")},
                  {"started_at", text_or_null("RFC 3339.")},
                  {"stopped_at", text_or_null("RFC 3339.")},
@@ -64,6 +66,7 @@ json sandbox_schema() {
                  {"session_id", text("Session of its events.")},
                  {"cost", number("US dollars, compute.")},
                  {"llm_cost", number("US dollars, models.")},
+                 {"egress_cost", number("US dollars, bytes sent.")},
                  {"total_cost", number("US dollars.")},
                  {"walls", list(text("Wall."))},
                  {"missing_walls", list(text("Wall accepted as missing."))}});
@@ -104,6 +107,7 @@ json create_schema(const config::host_config& host) {
              {"metadata", text_map("Labels.")},
              {"budget",
               {{"type", "number"}, {"minimum", 0}, {"description", "US dollars; at 100 % the sandbox is destroyed."}}},
+             {"on_budget", one_of("What happens then; absent: the server's setting.", {"destroy", "pause"})},
              {"timeout",
               {{"type", "number"},
                {"minimum", 0},
@@ -146,8 +150,26 @@ task<reply> create(services* s, call c) {
   co_return r;
 }
 
+// Those that are only stored, too.
+task<reply> list_destroyed(services* s) {
+  json rows = json::array();
+  std::string after;
+  while (true) {
+    auto page = co_await s->records->list("sandbox", after, 1000);
+    if (!page) co_return page.error();
+    for (const auto& row : *page) {
+      after = row.id;
+      const auto r = sandbox::from_stored(row.body);
+      if (r.status == sandbox::state::destroyed) rows.push_back(to_api(r, base::now_us()));
+    }
+    if (page->size() < 1000) break;
+  }
+  co_return answer(std::move(rows));
+}
+
 task<reply> list_all(services* s, call c) {
   const std::string wanted = c.arguments.value("status", "");
+  if (wanted == "destroyed" && c.who.sandbox_id.empty()) co_return co_await list_destroyed(s);
   json rows = json::array();
   for (const auto& l : s->sandboxes->all()) {
     const auto status = to_string(l->rec.status);
@@ -159,7 +181,7 @@ task<reply> list_all(services* s, call c) {
 }
 
 task<reply> get(services* s, call c) {
-  auto found = s->sandboxes->find(c.arguments["id"].get<std::string>());
+  auto found = co_await s->sandboxes->recall(c.arguments["id"].get<std::string>());
   if (!found) co_return found.error();
   co_return answer(to_api((*found)->rec, base::now_us()));
 }
@@ -377,6 +399,7 @@ void add_sandbox_operations(services& s) {
              {"name", text("Name.")},
              {"timeout", {{"type", "number"}, {"minimum", 1}, {"description", "Idle seconds."}}},
              {"budget", budget},
+             {"on_budget", one_of("At 100 % of it.", {"destroy", "pause"})},
              {"metadata", text_map("Labels; replaces all.")},
              {"network_mode", one_of("What it may reach, from now on.", {"full", "allowlist", "learn", "none"})},
              {"allowlist", list(text("Host."), host_forms)},

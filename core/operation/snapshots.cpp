@@ -74,7 +74,7 @@ task<reply> create(services* s, call c) {
 
 task<reply> list_all(services* s, call c) {
   const auto sandbox = c.arguments["id"].get<std::string>();
-  if (auto box = s->sandboxes->find(sandbox); !box) co_return box.error();
+  if (auto box = co_await s->sandboxes->recall(sandbox); !box) co_return box.error();
   auto rows = co_await s->sandboxes->snapshot_rows();
   if (!rows) co_return rows.error();
   json out = json::array();

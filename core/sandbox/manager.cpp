@@ -53,6 +53,8 @@ std::vector<std::string> manager::images() const {
 asio::awaitable<void> manager::stop() {
   work_.cancel();
   co_await work_.join();
+  for (const auto& l : all())
+    if (l->rec.status == state::running) (void)co_await write_down(l);
   for (auto& [id, l] : sandboxes_) drop_client(*l);
 }
 
@@ -92,6 +94,26 @@ result<std::shared_ptr<live>> manager::find(std::string_view id) const {
   if (found != sandboxes_.end()) return found->second;
   return fail(errc::not_found, "sandbox_not_found", "there is no sandbox \"" + std::string(id) + "\"",
               "List them with `caged ls`.", "/id");
+}
+
+task<std::shared_ptr<live>> manager::recall(std::string id) {
+  auto found = find(id);
+  if (found) co_return *found;
+  const bool well_formed = !id.empty() && id.size() <= 64;
+  if (!well_formed) co_return found.error();
+  auto stored = co_await parts_.records->get("sandbox", id);
+  if (!stored) co_return stored.error();
+  if (!*stored) co_return found.error();
+  auto l = std::make_shared<live>(parts_.executor);
+  l->rec = from_stored((**stored).body);
+  co_return l;
+}
+
+void manager::let_go(std::int64_t before_us) {
+  std::erase_if(sandboxes_, [before_us](const auto& entry) {
+    const live& l = *entry.second;
+    return l.rec.status == state::destroyed && l.rec.stopped_us < before_us && l.calls == 0 && !l.session_change;
+  });
 }
 
 std::vector<std::shared_ptr<live>> manager::all() const {
@@ -136,7 +158,16 @@ task<void> manager::save_with(std::shared_ptr<live> l, std::string type, json fa
   writes.push_back(std::move(put));
   const auto change = std::exchange(l->session_change, std::nullopt);
   if (change) writes.push_back(journal::sessions::put(*change));
+  const auto rows = parts_.usage->take_unsaved(l->rec.id);
+  for (const auto& row : rows) {
+    write used;
+    used.kind = "usage";
+    used.id = row;
+    used.body = meter::to_stored(parts_.usage->row(row));
+    writes.push_back(std::move(used));
+  }
   auto done = co_await append(l, std::move(type), std::move(fact), took, std::move(writes));
+  if (!done) parts_.usage->unsaved(l->rec.id, rows);
   if (!done) co_return done.error();
   if (change) parts_.sessions->keep(*change);
   co_return result<void>{};
@@ -154,12 +185,10 @@ task<void> manager::become(std::shared_ptr<live> l, state to, json fact) {
                    "sandbox " + r.id + " is " + std::string(to_string(r.status)) + " and cannot become " +
                        std::string(to_string(to)),
                    "See `caged status " + r.id + "`.");
+  count_time(*l);
   const record before = r;
   const auto now = base::now_us();
-  if (r.status == state::running) {
-    r.running_total_us = r.running_us(now);
-    r.running_since_us = 0;
-  }
+  if (r.status == state::running) r.running_since_us = 0;
   if (to == state::running) {
     r.running_since_us = now;
     if (r.started_us == 0) r.started_us = now;
@@ -196,6 +225,7 @@ task<record> manager::create(create_request request) {
     co_return fail(errc::limit_exceeded, "too_many_sandboxes",
                    "there are already " + std::to_string(alive()) + " sandboxes, the most this server allows",
                    "Destroy some (`caged ls`, `caged destroy`), or raise limits.sandboxes in the configuration.");
+  if (auto ok = co_await plan_permits(); !ok) co_return ok.error();
   auto l = std::make_shared<live>(parts_.executor);
   l->rec = std::move(request.wanted);
   l->from_snapshot = std::move(request.from_snapshot);
@@ -266,10 +296,15 @@ task<void> manager::resume(std::string id) {
         errc::conflict, "wrong_state",
         "sandbox " + id + " is " + std::string(to_string(l->rec.status)) + "; only a paused one can be resumed",
         "See `caged status " + id + "`.");
+  if (const auto over = over_budgets(*l); !over.empty())
+    co_return fail(errc::limit_exceeded, "budget_exhausted",
+                   "sandbox " + id + " is paused because the budget of " + over.front().first + " is spent",
+                   "Raise the budget; it resumes by itself then.");
   auto backend = backend_of(l->rec);
   if (!backend) co_return backend.error();
   if (auto done = co_await (*backend)->resume(id); !done) co_return done.error();
   l->last_used = std::chrono::steady_clock::now();
+  l->rec.held.clear();
   json fact{{"phase", "resumed"}};
   co_return co_await become(l, state::running, std::move(fact));
 }
@@ -315,6 +350,7 @@ task<record> manager::update(std::string id, json patch) {
         patch["budget"].is_null() ? 0 : static_cast<std::int64_t>(patch["budget"].get<double>() * 1e6 + 0.5);
     l->rec.budget_alert = 0;
   }
+  if (patch.contains("on_budget")) l->rec.on_budget = patch["on_budget"].get<std::string>();
   if (auto ok = change_network(l->rec, patch); !ok) {
     l->rec = before;
     co_return ok.error();
@@ -330,6 +366,9 @@ task<record> manager::update(std::string id, json patch) {
                        before.network_rate == l->rec.network_rate && before.network_bytes == l->rec.network_bytes;
   if (!settled && (l->rec.status == state::running || l->rec.status == state::paused))
     if (auto opened = co_await open_network(l); !opened) co_return opened.error();
+  guard.release();
+  if (!l->rec.held.empty() && over_budgets(*l).empty())
+    if (auto resumed = co_await resume(id); !resumed) co_return resumed.error();
   co_return l->rec;
 }
 

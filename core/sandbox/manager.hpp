@@ -11,6 +11,7 @@
 
 #include "core/config/host_config.hpp"
 #include "core/journal/sessions.hpp"
+#include "core/meter/usage.hpp"
 #include "core/network/egress.hpp"
 #include "core/runtime/async_mutex.hpp"
 #include "core/runtime/scope.hpp"
@@ -51,6 +52,10 @@ struct live {
   bool watched = false;                   // watch_box runs for it
   std::map<int, std::int64_t> ports;      // listened on inside → when it was first seen, Unix microseconds
   std::optional<journal::session> session_change;  // stored with the next save()
+  std::int64_t egress_seen = 0;           // of the network's counter, since it was opened last
+  std::chrono::steady_clock::time_point written_down{};  // when its usage was stored last
+  std::map<std::string, int> told;        // percentages alerted of budgets that are not its own, by their name
+  bool at_limit = false;                  // being paused or destroyed for its budget
   bool agent_left = false;                // its terminal ended; the session ends soon unless somebody comes
   std::map<std::string, json> commands;   // by the agent's handle: started, their end not yet in the journal
   std::set<std::string> finishing;        // of them, those whose end is being written
@@ -72,6 +77,11 @@ class activity {
   std::shared_ptr<live> live_;
 };
 
+// Budgets that are no single sandbox's, in micro-dollars; 0 = none.
+struct caps {
+  std::int64_t account = 0, session = 0;
+};
+
 // All methods on the loop thread.
 class manager {
  public:
@@ -83,6 +93,8 @@ class manager {
     std::map<std::string, vmm_backend*> backends;  // by short name: "jail"
     const config::host_config* config = nullptr;
     network::egress* network = nullptr;
+    meter::usage_book* usage = nullptr;            // loaded
+    const caps* budgets = nullptr;
     // Adds what every sandbox's environment gets from the host; may be empty.
     std::function<result<void>(const record& r, std::map<std::string, std::string>& env)> add_environment;
     std::filesystem::path staging;                 // for clones; emptied by start()
@@ -103,6 +115,10 @@ class manager {
 
   result<std::shared_ptr<live>> find(std::string_view id) const;  // also stopped, error and destroyed ones
   std::vector<std::shared_ptr<live>> all() const;                 // by creation, oldest first
+  // find(), also for those that were destroyed so long ago that only their record is left; nothing can be done to them.
+  task<std::shared_ptr<live>> recall(std::string id);
+  // Takes what was destroyed before that time out of memory.
+  void let_go(std::int64_t before_us);
   task<void> pause(std::string id);
   task<void> resume(std::string id);
   task<void> destroy(std::string id, std::string reason);
@@ -139,6 +155,10 @@ class manager {
   task<void> agent_at_work(std::shared_ptr<live> l, std::string agent);
   // An agent hung up: unless another comes at once, its session is over.
   void agent_left(std::shared_ptr<live> l) { l->agent_left = true; }
+  // Puts all that was used until now into the rows of usage; they are stored with the sandboxes' next facts.
+  void count_usage();
+  // Pauses or destroys whatever is over a budget, and resumes what was paused for one that has been raised.
+  task<void> settle_budgets();
   // Work that belongs to no single call; cancelled and joined by stop().
   void run(std::string name, asio::awaitable<void> work) { work_.spawn(std::move(name), std::move(work)); }
   result<vmm_backend*> backend_of(const record& r) const;
@@ -179,7 +199,14 @@ class manager {
   asio::awaitable<void> tick();
   asio::awaitable<void> tick_one(std::shared_ptr<live> l);
   task<void> end_idle_session(std::shared_ptr<live> l);
+  // manager_money.cpp
+  void count_time(live& l);
+  task<void> write_down(std::shared_ptr<live> l);
   task<void> check_budget(std::shared_ptr<live> l);
+  std::vector<std::pair<std::string, std::int64_t>> over_budgets(const live& l) const;
+  asio::awaitable<void> end_for_budget(std::shared_ptr<live> l, std::string budget);
+  bool ends_paused(const live& l) const;  // at 100 % it is paused, not destroyed
+  task<void> plan_permits() const;
 
   void watch(std::shared_ptr<live> l);
   // Takes the connection into use and listens to what the agent tells by itself.

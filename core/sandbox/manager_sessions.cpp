@@ -18,6 +18,7 @@ task<void> manager::agent_at_work(std::shared_ptr<live> l, std::string agent) {
     co_return co_await parts_.sessions->recognise(session->id, std::move(agent));
   if (goes_on || l->rec.status != state::running) co_return result<void>{};
   const std::string before = l->rec.session_id;
+  count_time(*l);  // until now it was the time of the session before
   l->session_change = parts_.sessions->draft(l->rec.id, std::move(agent));
   l->rec.session_id = l->session_change->id;  // at once: a second call meanwhile belongs to it
   json fact{{"phase", "session"}, {"action", "session_started"}, {"agent_type", l->session_change->agent_type}};

@@ -50,8 +50,9 @@ record copy_for_fork(const record& from, const std::string& name) {
   r.failure.reset();
   r.walls.clear();
   r.missing_walls.clear();
-  r.started_us = r.stopped_us = r.running_total_us = r.running_since_us = r.llm_micro = 0;
+  r.started_us = r.stopped_us = r.running_total_us = r.running_since_us = r.llm_micro = r.egress_bytes = 0;
   r.budget_alert = 0;
+  r.held.clear();
   return r;
 }
 

@@ -13,6 +13,7 @@ bool has_box(state s) { return s == state::pending || s == state::running || s =
 }  // namespace
 
 task<void> manager::adopt_all() {
+  const auto long_ago = base::now_us() - std::chrono::microseconds(parts_.config->retention.recent).count();
   std::string after;
   while (true) {
     auto rows = co_await parts_.records->list("sandbox", after, page);
@@ -21,6 +22,7 @@ task<void> manager::adopt_all() {
       auto l = std::make_shared<live>(parts_.executor);
       l->rec = from_stored(row.body);
       after = row.id;
+      if (l->rec.status == state::destroyed && l->rec.stopped_us < long_ago) continue;
       sandboxes_.emplace(l->rec.id, l);
     }
     if (rows->size() < page) break;
@@ -49,6 +51,7 @@ task<void> manager::adopt_all() {
         continue;
       }
       const bool was_pending = l->rec.status == state::pending;
+      l->rec.running_since_us = 0;  // nobody knows how long it lived after its usage was last written down
       l->rec.ended_reason = was_pending ? "setup_interrupted" : "lost";
       l->rec.failure = fail(errc::unavailable, l->rec.ended_reason,
                             was_pending ? "the server stopped while this sandbox was being set up"
@@ -98,12 +101,17 @@ asio::awaitable<void> manager::tick() {
     if (cancelled != asio::cancellation_type::none) co_return;
     for (const auto& l : all()) {
       if (l->rec.status == state::running) co_await tick_one(l);
+      // The server ended between its pause and what was to follow.
+      if (l->rec.status == state::paused && !l->rec.held.empty() && !ends_paused(*l) && !std::exchange(l->at_limit, true))
+        work_.spawn("the end of " + l->rec.id, end_for_budget(l, "sandbox"));
     }
   }
 }
 
 asio::awaitable<void> manager::tick_one(std::shared_ptr<live> l) {
-  if (l->rec.budget_micro > 0) (void)co_await check_budget(l);
+  (void)co_await check_budget(l);
+  if (l->rec.status == state::running && std::chrono::steady_clock::now() - l->written_down > parts_.config->budgets.interval)
+    (void)co_await write_down(l);
   (void)co_await end_idle_session(l);
   if (l->rec.status != state::running || l->calls > 0 || l->rec.timeout_s == 0) co_return;
   const auto idle = std::chrono::steady_clock::now() - l->last_used;
@@ -119,24 +127,6 @@ asio::awaitable<void> manager::tick_one(std::shared_ptr<live> l) {
     json told{{"phase", "idle"}, {"message", "could not be paused: " + paused.error().message}};
     (void)co_await note(l, "error", std::move(told));
   }
-}
-
-task<void> manager::check_budget(std::shared_ptr<live> l) {
-  const record& r = l->rec;
-  const auto spent = compute_micro(r, base::now_us()) + r.llm_micro;
-  const auto percent = spent * 100 / r.budget_micro;
-  const int reached = percent >= 100 ? 100 : percent >= 95 ? 95 : percent >= 80 ? 80 : 0;
-  if (reached <= r.budget_alert) co_return result<void>{};
-  l->rec.budget_alert = reached;
-  json fact{{"kind", reached == 100  ? "budget_exceeded"
-                     : reached == 95 ? "budget_critical"
-                                     : "budget_warning"},
-            {"percent", reached},
-            {"spent_micro", spent},
-            {"budget_micro", r.budget_micro}};
-  if (auto saved = co_await save(l, "alert", std::move(fact)); !saved) co_return saved.error();
-  if (reached == 100) co_return co_await destroy(r.id, "budget_exceeded");
-  co_return result<void>{};
 }
 
 }  // namespace caged::sandbox

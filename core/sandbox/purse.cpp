@@ -16,6 +16,7 @@ namespace {
 constexpr std::string_view token_prefix = "caged_box_";
 constexpr const char* reservation_kind = "reservation";
 constexpr const char* usage_kind = "usage";
+constexpr const char* budgets_kind = "budgets";
 
 error refused() {
   return fail(errc::unauthenticated, "bad_token", "the token is no sandbox's",
@@ -85,13 +86,14 @@ void purse_keeper::add_environment(std::string_view id, std::map<std::string, st
   }
 }
 
-task<void> purse_keeper::connect(parts p) {
-  parts_ = std::move(p);
-  settled_ =
-      std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor, asio::steady_timer::time_point::max());
+task<void> purse_keeper::load(storage& records, caps configured) {
+  budgets_ = configured;
+  auto set = co_await records.get(budgets_kind, "local");
+  if (!set) co_return set.error();
+  if (*set) budgets_ = {(**set).body.value("account_micro", std::int64_t{0}), (**set).body.value("session_micro", std::int64_t{0})};
   std::string after;
   while (true) {
-    auto rows = co_await parts_.records->list(usage_kind, after, 1000);
+    auto rows = co_await records.list(usage_kind, after, 1000);
     if (!rows) co_return rows.error();
     for (auto& row : *rows) {
       after = row.id;
@@ -99,8 +101,29 @@ task<void> purse_keeper::connect(parts p) {
     }
     if (rows->size() < 1000) break;
   }
+  co_return result<void>{};
+}
+
+task<void> purse_keeper::set_budgets(caps wanted) {
+  std::vector<event> events(1);
+  events[0].type = "alert";
+  events[0].data = {{"kind", "budgets_changed"}, {"account_micro", wanted.account}, {"session_micro", wanted.session}};
+  std::vector<write> writes;
+  writes.push_back(put(budgets_kind, "local", {{"account_micro", wanted.account}, {"session_micro", wanted.session}}));
+  auto stored = co_await parts_.journal->append(std::move(events), std::move(writes));
+  if (!stored) co_return stored.error();
+  budgets_ = wanted;
+  settled_->cancel();  // whoever waits for room asks again
+  co_return result<void>{};
+}
+
+task<void> purse_keeper::connect(parts p) {
+  parts_ = std::move(p);
+  settled_ =
+      std::make_shared<asio::steady_timer>(co_await asio::this_coro::executor, asio::steady_timer::time_point::max());
   std::map<std::string, std::int64_t> spent;
   for (const auto& [id, row] : book_.rows()) {
+    if (!row.is_model()) continue;
     spent["session:" + row.session_id] += row.cost_micro;
     spent["account:local"] += row.cost_micro;
   }
@@ -163,12 +186,14 @@ result<spender> purse_keeper::resolve(std::string_view token) {
 std::vector<meter::purse> purse_keeper::purses_of(const live& l) const {
   const auto now = base::now_us();
   std::vector<meter::purse> list;
-  list.push_back({"sandbox:" + l.rec.id, l.rec.budget_micro, compute_micro(l.rec, now)});
-  list.push_back({"session:" + l.rec.session_id, parts_.session_cap_micro, compute_micro(l.rec, now)});
-  std::int64_t all = 0;
-  if (parts_.account_cap_micro > 0)
-    for (const auto& other : parts_.sandboxes->all()) all += compute_micro(other->rec, now);
-  list.push_back({"account:local", parts_.account_cap_micro, all});
+  const auto own = [](const meter::usage_sum& sum) { return sum.compute_micro + sum.egress_micro; };
+  const auto& r = l.rec;
+  list.push_back({"sandbox:" + r.id, r.budget_micro, compute_micro(r, now) + egress_micro(r)});
+  list.push_back({"session:" + r.session_id, budgets_.session, own(book_.session(r.session_id)) + open_micro(r, now)});
+  std::int64_t all = own(book_.total());
+  if (budgets_.account > 0)
+    for (const auto& other : parts_.sandboxes->all()) all += open_micro(other->rec, now);
+  list.push_back({"account:local", budgets_.account, all});
   return list;
 }
 

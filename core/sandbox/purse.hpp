@@ -17,14 +17,19 @@ class purse_keeper : public spending {
     manager* sandboxes = nullptr;
     journal::journal* journal = nullptr;
     storage* records = nullptr;
-    std::int64_t account_cap_micro = 0, session_cap_micro = 0;  // 0 = none
     std::function<task<void>(event question)> permit;  // the policies' answer to an "llm_request"; may be empty
     std::function<void(log_level, std::string)> log;
   };
   // Reads or makes the key that tokens are made with (mode 0600). Blocks; before anything else.
   result<void> open(const std::filesystem::path& key_file);
-  // After the manager has read its records: sums up the past and settles what a dead host left open.
+  // Before the manager reads its records: the rows of the past, and the budgets; `configured` where none were set since.
+  task<void> load(storage& records, caps configured);
+  // After it: settles what a dead host left open.
   task<void> connect(parts p);
+  meter::usage_book& book() noexcept { return book_; }
+  const caps& budgets() const noexcept { return budgets_; }
+  // Durable when it returns; manager::settle_budgets() puts it into effect.
+  task<void> set_budgets(caps wanted);
 
   // "caged_box_<id>_<64 hex digits>", the same at every call and start.
   std::string token_of(std::string_view sandbox_id) const;
@@ -32,7 +37,6 @@ class purse_keeper : public spending {
   void add_environment(std::string_view sandbox_id, std::map<std::string, std::string>& env) const;
   const meter::usage_book& usage() const noexcept { return book_; }
   std::int64_t reserved_micro(std::string_view sandbox_id) const;
-  std::int64_t account_cap_micro() const noexcept { return parts_.account_cap_micro; }
 
   result<spender> resolve(std::string_view token) override;
   void offer_environment(std::vector<std::map<std::string, std::string>> groups) override;
@@ -54,6 +58,7 @@ class purse_keeper : public spending {
   task<void> store_settlement(std::shared_ptr<live> l, std::uint64_t id, json fact, std::chrono::microseconds took);
 
   parts parts_;
+  caps budgets_;
   std::string key_;
   std::vector<std::map<std::string, std::string>> offered_;
   meter::ledger ledger_;

@@ -56,6 +56,16 @@ std::int64_t compute_micro(const record& r, std::int64_t now_us) noexcept {
   return meter::compute_cost_micro({}, size, r.running_us(now_us));
 }
 
+std::int64_t open_micro(const record& r, std::int64_t now_us) noexcept {
+  return r.running_since_us == 0 ? 0 : compute_micro(r, now_us) - compute_micro(r, r.running_since_us);
+}
+
+std::int64_t egress_micro(const record& r) noexcept { return meter::egress_cost_micro(r.egress_bytes); }
+
+std::int64_t spent_micro(const record& r, std::int64_t now_us) noexcept {
+  return compute_micro(r, now_us) + egress_micro(r) + r.llm_micro;
+}
+
 json to_stored(const record& r) {
   json j{{"id", r.id},
          {"name", r.name},
@@ -89,6 +99,9 @@ json to_stored(const record& r) {
          {"running_since_us", r.running_since_us},
          {"budget_alert", r.budget_alert},
          {"llm_micro", r.llm_micro},
+         {"egress_bytes", r.egress_bytes},
+         {"on_budget", r.on_budget},
+         {"held", r.held},
          {"secrets", r.secrets},
          {"port_passwords", r.port_passwords}};
   j["repo"] = {
@@ -139,6 +152,9 @@ record from_stored(const json& j) {
   r.running_total_us = number("running_total_us");
   r.running_since_us = number("running_since_us");
   r.llm_micro = number("llm_micro");
+  r.egress_bytes = number("egress_bytes");
+  r.on_budget = text("on_budget");
+  r.held = text("held");
   r.port_passwords = map("port_passwords");
   r.budget_alert = static_cast<int>(number("budget_alert"));
   if (const auto it = j.find("repo"); it != j.end())
@@ -177,7 +193,10 @@ json to_api(const record& r, std::int64_t now_us) {
          {"missing_walls", r.missing_walls},
          {"cost", dollars(compute)},
          {"llm_cost", dollars(r.llm_micro)},
-         {"total_cost", dollars(compute + r.llm_micro)}};
+         {"egress_cost", dollars(egress_micro(r))},
+         {"total_cost", dollars(spent_micro(r, now_us))}};
+  j["on_budget"] = text_or_null(r.on_budget);
+  j["held"] = text_or_null(r.held);
   // Whole processors are shown as integers: clients compare them with what they sent.
   j["cpus"] = r.cpus == std::floor(r.cpus) ? json(static_cast<std::int64_t>(r.cpus)) : json(r.cpus);
   j["budget"] = r.budget_micro == 0 ? json(nullptr) : json(dollars(r.budget_micro));

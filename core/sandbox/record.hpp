@@ -31,6 +31,7 @@ struct record {
   std::int64_t memory_mb = 0, disk_gb = 0, timeout_s = 0;
   std::int64_t network_rate = 0, network_bytes = 0;  // most bytes a second, most bytes in all; 0 = no limit
   std::int64_t budget_micro = 0;  // micro-dollars, 0 = none
+  std::string on_budget;          // what happens at 100 %: destroy, pause; "" = the server's setting
   repository repo;
   std::vector<std::string> allowlist, packages, agents, secrets;  // secrets: names only
   std::map<std::string, std::string> env, metadata;
@@ -44,6 +45,8 @@ struct record {
   // Billing: whole time in state running before `running_since_us`, which is 0 while it does not run.
   std::int64_t running_total_us = 0, running_since_us = 0;
   std::int64_t llm_micro = 0;  // spent on models
+  std::int64_t egress_bytes = 0;  // sent to the network
+  std::string held;            // why it is paused and may not be resumed: "budget", ""
   std::map<std::string, std::string> port_passwords;  // port → salt$hash
   int budget_alert = 0;  // highest percentage alerted: 0, 80, 95, 100
 
@@ -52,6 +55,12 @@ struct record {
 
 // What its computing has cost until now, in micro-dollars.
 std::int64_t compute_micro(const record& r, std::int64_t now_us) noexcept;
+// The part of it that is in no row of usage yet.
+std::int64_t open_micro(const record& r, std::int64_t now_us) noexcept;
+// What its egress has cost.
+std::int64_t egress_micro(const record& r) noexcept;
+// All of it.
+std::int64_t spent_micro(const record& r, std::int64_t now_us) noexcept;
 
 // As stored (lossless), and back.
 json to_stored(const record& r);

@@ -120,6 +120,7 @@ result<create_request> parse_create(const json& a, const caller& who, const conf
   // An idle time above the limit is clamped, as the reference documents; the answer shows what stands.
   r.timeout_s = std::llround(std::min(amount(a, "timeout", host.limits.timeout), host.limits.timeout.max));
   r.budget_micro = std::llround(a.value("budget", 0.0) * 1e6);
+  r.on_budget = a.value("on_budget", "");
   r.init_script = a.value("init_script", "");
   r.packages = a.value("packages", std::vector<std::string>());
   r.agents = a.value("agents", std::vector<std::string>());

@@ -6,13 +6,14 @@ local packages = require "lib.packages"
 local paths = require "lib.paths"
 local score = require "lib.score"
 
-local find, sub, match = string.find, string.sub, string.match
+local find, sub, match, floor = string.find, string.sub, string.match, math.floor
 local hit = score.hit
 
 -- Who may change system files: the package managers, themselves or as ancestors.
 local installers = {
   dpkg = true, apt = true, ["apt-get"] = true, ["dpkg-deb"] = true, apk = true, rpm = true, dnf = true, yum = true, pacman = true, ldconfig = true,
-  ["update-alternatives"] = true, ["dpkg-divert"] = true, npm = true, pip = true, pip3 = true, gem = true, node = true, mandb = true,
+  ["update-alternatives"] = true, ["dpkg-divert"] = true, npm = true, pip = true, pip3 = true, gem = true, yarn = true, pnpm = true, corepack = true,
+  mandb = true,
 }
 
 -- Programs that read account files only to look up names.
@@ -46,15 +47,29 @@ local function remembered(state, name, test)
   end
 end
 
+-- Where they live. A name alone is anybody's; old recordings have nothing but names.
+local function is_installer(path)
+  if not installers[paths.name(path)] then return false end
+  return not find(path, "/", 1, true) or find(path, "^/usr/s?bin/") ~= nil or find(path, "^/s?bin/") ~= nil or find(path, "^/usr/local/bin/") ~= nil
+    or find(path, "^/usr/lib/apt/") ~= nil or find(path, "^/usr/lib/dpkg/") ~= nil or find(path, "^/var/lib/dpkg/info/") ~= nil
+end
+
 local function from_installer(event)
-  if event.exe and installers[paths.name(event.exe)] then return true end
+  if event.exe and is_installer(event.exe) then return true end
   local ancestors = event.ancestors
   if ancestors then
     for i = 1, #ancestors do
-      if installers[paths.name(ancestors[i])] then return true end
+      if is_installer(ancestors[i]) then return true end
     end
   end
   return false
+end
+
+-- Links, deletes and folders have no witness that says who: while a package manager works, they are taken for its own,
+-- unless something that had already been tampered with is what worked.
+local function unseen_while_installing(event, ctx)
+  local at = ctx.state.installer_at
+  return at ~= nil and not event.exe and event.time - at < 15 and event.time - at > -15 and not (ctx.state.lost and ctx.state.lost.system_files)
 end
 
 -- What single programs, seen one by one, amount to together.
@@ -96,6 +111,7 @@ end
 
 local function on_command(event, ctx)
   local argv = event.argv
+  if event.source == "exec" and (event.path and is_installer(event.path) or from_installer(event)) then ctx.state.installer_at = floor(event.time) end
   if argv and event.source == "exec" and not ctx.state.downloaded then
     local first = argv[1]
     if first and inert[match(first, "[^/]+$") or first] and (event.uid or 0) ~= 0 then return nil end
@@ -181,12 +197,12 @@ local function check_change(event, ctx, path, operation)
   if find(path, "/.ssh/authorized_keys", 1, true) then return note(out, hit(event, ctx, "persistence", "SSH access: " .. path, path)) end
   if find(path, "/%.ssh/id_[%w]+$") and operation == "create" then return note(out, hit(event, ctx, "keys_made", path, path)) end
   local kind = paths.persistence(path)
-  if kind and not from_installer(event) then
+  if kind and not from_installer(event) and not (kind ~= "shell start" and find(path, "^/etc/") and unseen_while_installing(event, ctx)) then
     if kind == "shell start" then return note(out, hit(event, ctx, "outer_setting", path, path)) end
     return note(out, hit(event, ctx, "persistence", kind .. ": " .. path, path))
   end
   if paths.is_outer_setting(path) then return note(out, hit(event, ctx, "outer_setting", path, path)) end
-  if paths.is_system(path) and not from_installer(event) and not find(path, "__pycache__", 1, true) and path ~= "/etc/mtab" and path ~= "/etc/resolv.conf" then
+  if paths.is_system(path) and not from_installer(event) and not unseen_while_installing(event, ctx) and not find(path, "__pycache__", 1, true) and path ~= "/etc/mtab" and path ~= "/etc/resolv.conf" then
     return note(out, hit(event, ctx, "system_files", operation .. " " .. path, match(path, "^/[^/]+/?[^/]*")))
   end
   return out
@@ -208,7 +224,7 @@ local function on_file_op(event, ctx)
   path = paths.normal(path)
   if operation == "delete" then
     if find(path, "_history$") and paths.in_home(path) then return note(nil, hit(event, ctx, "cover_tracks", path, path)) end
-    if paths.is_system(path) and not from_installer(event) then return note(nil, hit(event, ctx, "system_files", "delete " .. path, match(path, "^/[^/]+/?[^/]*"))) end
+    if paths.is_system(path) and not from_installer(event) and not unseen_while_installing(event, ctx) then return note(nil, hit(event, ctx, "system_files", "delete " .. path, match(path, "^/[^/]+/?[^/]*"))) end
     return note(nil, count_delete(event, ctx, path))
   end
   if operation == "rename" and event.target then

@@ -1,3 +1,4 @@
+#include <caged/billing.hpp>
 #include <caged/storage.hpp>
 #include <caged/testing/contract.hpp>
 #include <caged/vmm.hpp>
@@ -69,6 +70,7 @@ plugin& contract_context::object() {
   if (kind == "vmm") return interface<vmm_backend>();
   if (kind == "storage") return interface<storage>();
   if (kind == "transport") return interface<transport>();
+  if (kind == "billing") return interface<billing_provider>();
   if (kind != "tool") skip("no interface of kind " + kind + " is known to this SDK");
   return interface<tool>();
 }

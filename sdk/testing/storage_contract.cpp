@@ -385,6 +385,38 @@ void outlives_reopening(storage_probe& p) {
   p.expect(p.need(p.store().head("s"), "head").sequence == 2, "the chain goes on");
 }
 
+// The beginning of a chain goes, the rest stays as it is, and totals know it; all or nothing like every write.
+void cuts_events(storage_probe& p) {
+  event_maker make;
+  std::vector<event> events;
+  for (int i = 0; i < 10; ++i) events.push_back(make.make("s", "b", i % 2 == 0 ? "command" : "error"));
+  events.push_back(make.make("t", "b", "command"));
+  p.need(p.store().commit(of({}, events)), "events");
+  write cut = put("events", "s", std::uint64_t{4});
+  cut.what = write::op::cut;
+  p.refused(p.store().commit(of({cut, put("k", "a", number(1), 7)})), errc::conflict, "a batch that cannot be");
+  event_query of_s;
+  of_s.session_id = "s";
+  p.expect(p.need(p.store().count_events(of_s), "count") == 10, "a refused cut drops nothing");
+  p.need(p.store().commit(of({cut}, {make.make("s", "b", "error")})), "cut, with an event that follows");
+  p.expect(p.need(p.store().count_events(of_s), "count") == 7, "what is left is counted");
+  of_s.types = {"error"};
+  p.expect(p.need(p.store().count_events(of_s), "count by type") == 4, "what is left is counted by type");
+  of_s.types.clear();
+  const auto left = p.need(p.store().events(of_s), "events");
+  p.expect(left.size() == 7 && left.front().sequence == 5 && left.back().sequence == 11, "numbers stay as they were");
+  p.expect(p.need(p.store().head("s"), "head").sequence == 11, "the chain's end stays");
+  p.reopen();
+  p.expect(p.need(p.store().count_events(of_s), "count") == 7, "a cut outlives reopening");
+  p.need(p.store().commit(of({}, {make.make("s", "b", "error")})), "the chain goes on");
+  cut.body = std::uint64_t{1000};
+  p.need(p.store().commit(of({cut})), "cut of all");
+  p.expect(p.need(p.store().count_events(of_s), "count") == 0, "nothing is left");
+  p.expect(p.need(p.store().count_events(event_query{}), "count of all") == 1, "other sessions are not touched");
+  cut.body = "4";
+  p.refused(p.store().commit(of({cut})), errc::invalid_argument, "a cut at no number");
+}
+
 void refuses_when_closed(storage_probe& p) {
   p.need(p.store().close(), "close");
   p.need(p.store().close(), "close again");
@@ -408,6 +440,7 @@ const std::vector<storage_check>& storage_checks() {
       {"stands_concurrency", stands_concurrency},
       {"commits_in_order", commits_in_order},
       {"outlives_reopening", outlives_reopening},
+      {"cuts_events", cuts_events},
       {"refuses_when_closed", refuses_when_closed},
   };
   return checks;

@@ -23,20 +23,27 @@ applier::applier(pqxx::connection& c) {
   c.prepare("add_event",
             "INSERT INTO events (id, session, sequence, sandbox, type, time_us, duration_us, data, hash) "
             "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+  c.prepare("add_count",
+            "INSERT INTO event_counts (session, type, count) VALUES ($1, $2, $3) "
+            "ON CONFLICT (session, type) DO UPDATE SET count = event_counts.count + excluded.count");
+  c.prepare("count_cut", "SELECT type, count(*) FROM events WHERE session = $1 AND sequence <= $2 GROUP BY type");
+  c.prepare("cut", "DELETE FROM events WHERE session = $1 AND sequence <= $2");
 }
 
 void applier::forget() {
   sequences_.clear();
+  counted_.clear();
   last_id_.reset();
 }
 
 result<void> applier::apply(pqxx::transaction_base& t, const batch& b) {
   for (const auto& w : b.writes) {
-    auto done = w.what == write::op::put ? put(t, w) : erase(t, w);
-    if (!done) return done;
+    const auto apply_one = w.what == write::op::put ? &applier::put : w.what == write::op::cut ? &applier::cut : &applier::erase;
+    if (auto done = (this->*apply_one)(t, w); !done) return done;
   }
   for (const auto& e : b.events)
     if (auto done = append(t, e); !done) return done;
+  add_counts(t);
   // A host lives for months: what is cached is bounded.
   if (sequences_.size() > max_cached) sequences_.clear();
   return {};
@@ -65,6 +72,21 @@ result<void> applier::erase(pqxx::transaction_base& t, const write& w) {
   return {};
 }
 
+// Counts are right at the end of each batch only, which is all that anybody sees.
+void applier::add_counts(pqxx::transaction_base& t) {
+  for (const auto& [where, count] : counted_)
+    run(t, "add_count", parameters().bytes(where.first).bytes(where.second).number(count));
+  counted_.clear();
+}
+
+result<void> applier::cut(pqxx::transaction_base& t, const write& w) {
+  const auto up_to = static_cast<std::int64_t>(std::min<std::uint64_t>(w.body.get<std::uint64_t>(), INT64_MAX));
+  for (const auto& row : run(t, "count_cut", parameters().bytes(w.id).number(up_to)))
+    counted_[{w.id, bytes_of(row[0])}] -= row[1].as<std::int64_t>();
+  run(t, "cut", parameters().bytes(w.id).number(up_to));
+  return {};
+}
+
 // The journal assigns ids and sequences; this is the last line against two writers that each believe to be the only
 // one.
 result<void> applier::append(pqxx::transaction_base& t, const event& e) {
@@ -79,6 +101,7 @@ result<void> applier::append(pqxx::transaction_base& t, const event& e) {
   p.number(static_cast<std::int64_t>(e.id)).bytes(e.session_id).number(static_cast<std::int64_t>(e.sequence));
   p.bytes(e.sandbox_id).bytes(e.type).number(e.time_us).number(e.duration_us).text(e.data.dump()).text("\\x" + e.hash);
   run(t, "add_event", p);
+  ++counted_[{e.session_id, e.type}];
   last_id_ = e.id;
   known->second = e.sequence;
   return {};

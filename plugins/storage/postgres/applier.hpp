@@ -2,6 +2,7 @@
 #pragma once
 
 #include <caged/storage_support.hpp>
+#include <map>
 #include <unordered_map>
 
 #include "connection.hpp"
@@ -23,11 +24,14 @@ class applier {
  private:
   result<void> put(pqxx::transaction_base& t, const write& w);
   result<void> erase(pqxx::transaction_base& t, const write& w);
+  result<void> cut(pqxx::transaction_base& t, const write& w);
   result<void> append(pqxx::transaction_base& t, const event& e);
+  void add_counts(pqxx::transaction_base& t);
   std::optional<std::uint64_t> version_of(pqxx::transaction_base& t, const write& w);
 
   std::unordered_map<std::string, std::uint64_t> sequences_;
   std::optional<std::uint64_t> last_id_;
+  std::map<std::pair<std::string, std::string>, std::int64_t> counted_;  // of this batch, by session and type
 };
 
 }  // namespace caged::storage_postgres

@@ -106,6 +106,15 @@ std::vector<event> reader::events(const event_query& q) {
 }
 
 std::uint64_t reader::count_events(const event_query& q) {
+  // Of whole sessions the counts are kept.
+  if (!q.session_id.empty() && q.sandbox_id.empty() && q.after_id == 0 && q.after_sequence == 0) {
+    pqxx::nontransaction t(*connection_);
+    std::uint64_t sum = 0;
+    for (const auto& row : run_text(t, "SELECT type, count FROM event_counts WHERE session = $1", parameters().bytes(q.session_id)))
+      if (q.types.empty() || std::find(q.types.begin(), q.types.end(), bytes_of(row[0])) != q.types.end())
+        sum += row[1].as<std::uint64_t>();
+    return sum;
+  }
   const plan p = plan_of(q);
   pqxx::nontransaction t(*connection_);
   return run_text(t, "SELECT count(*) FROM events" + p.where, p.values)[0][0].as<std::uint64_t>();

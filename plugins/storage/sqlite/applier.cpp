@@ -43,22 +43,29 @@ applier::applier(SQLite::Database& db)
       last_event_(db, "SELECT coalesce(max(id), 0) FROM events"),
       add_event_(db,
                  "INSERT INTO events (id, session, sequence, sandbox, type, time_us, duration_us, data, hash) "
-                 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)") {}
+                 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"),
+      add_count_(db,
+                 "INSERT INTO event_counts (session, type, count) VALUES (?1, ?2, ?3) "
+                 "ON CONFLICT (session, type) DO UPDATE SET count = count + excluded.count"),
+      count_cut_(db, "SELECT type, count(*) FROM events WHERE session = ?1 AND sequence <= ?2 GROUP BY type"),
+      cut_(db, "DELETE FROM events WHERE session = ?1 AND sequence <= ?2") {}
 
 void applier::forget() {
   names_.clear();
   sequences_.clear();
+  counted_.clear();
   last_id_.reset();
 }
 
 result<void> applier::apply(const batch& b) {
   for (const auto& w : b.writes) {
-    auto done = w.what == write::op::put ? put(w) : erase(w);
-    if (!done) return done;
+    const auto apply_one = w.what == write::op::put ? &applier::put : w.what == write::op::cut ? &applier::cut : &applier::erase;
+    if (auto done = (this->*apply_one)(w); !done) return done;
   }
   for (const auto& e : b.events) {
     if (auto done = append(e); !done) return done;
   }
+  add_counts();
   // A host lives for months: what is cached is bounded.
   if (names_.size() > max_cached) names_.clear();
   if (sequences_.size() > max_cached) sequences_.clear();
@@ -94,6 +101,34 @@ result<void> applier::erase(const write& w) {
   }
   use s(delete_);
   bind_all(delete_, w.kind, w.id);
+  s->exec();
+  return {};
+}
+
+// Counts are right at the end of each batch only, which is all that anybody sees.
+void applier::add_counts() {
+  for (const auto& [where, count] : counted_) {
+    use s(add_count_);
+    s->bind(1, where.first);
+    s->bind(2, where.second);
+    s->bind(3, count);
+    s->exec();
+  }
+  counted_.clear();
+}
+
+result<void> applier::cut(const write& w) {
+  const std::int64_t session = number_of(w.id);
+  const auto up_to = static_cast<std::int64_t>(std::min<std::uint64_t>(w.body.get<std::uint64_t>(), INT64_MAX));
+  {
+    use s(count_cut_);
+    s->bind(1, session);
+    s->bind(2, up_to);
+    while (s->executeStep()) counted_[{session, s->getColumn(0).getInt64()}] -= s->getColumn(1).getInt64();
+  }
+  use s(cut_);
+  s->bind(1, session);
+  s->bind(2, up_to);
   s->exec();
   return {};
 }
@@ -135,6 +170,8 @@ result<void> applier::append(const event& e) {
   const std::int64_t session = number_of(e.session_id);
   std::uint64_t& last_sequence = sequence_of(session);
   if (e.id <= *last_id_ || e.sequence != last_sequence + 1) return event_out_of_order(e, *last_id_, last_sequence);
+  const std::int64_t type = number_of(e.type);
+  ++counted_[{session, type}];
   const std::string text = e.data.dump();
   const auto digest = decode_hash(e.hash);
   use s(add_event_);
@@ -142,7 +179,7 @@ result<void> applier::append(const event& e) {
   s->bind(2, session);
   s->bind(3, static_cast<std::int64_t>(e.sequence));
   s->bind(4, number_of(e.sandbox_id));
-  s->bind(5, number_of(e.type));
+  s->bind(5, type);
   s->bind(6, e.time_us);
   s->bind(7, e.duration_us);
   s->bindNoCopy(8, text);

@@ -3,6 +3,7 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <caged/storage_support.hpp>
+#include <map>
 #include <unordered_map>
 
 namespace caged::storage_sqlite {
@@ -21,7 +22,9 @@ class applier {
  private:
   result<void> put(const write& w);
   result<void> erase(const write& w);
+  result<void> cut(const write& w);
   result<void> append(const event& e);
+  void add_counts();
   std::optional<std::uint64_t> version_of(const write& w);
   std::int64_t number_of(const std::string& name);
   std::uint64_t& sequence_of(std::int64_t session);
@@ -29,6 +32,8 @@ class applier {
   SQLite::Database& db_;
   SQLite::Statement select_version_, upsert_, insert_, update_, delete_;
   SQLite::Statement find_name_, add_name_, last_sequence_, last_event_, add_event_;
+  SQLite::Statement add_count_, count_cut_, cut_;
+  std::map<std::pair<std::int64_t, std::int64_t>, std::int64_t> counted_;  // of this batch, by session and type
   std::unordered_map<std::string, std::int64_t> names_;
   std::unordered_map<std::int64_t, std::uint64_t> sequences_;
   std::optional<std::uint64_t> last_id_;

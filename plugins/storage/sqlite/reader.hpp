@@ -25,6 +25,7 @@ class reader {
 
  private:
   struct plan;
+  std::optional<std::uint64_t> kept_count(const event_query& q);
   std::optional<plan> plan_of(const event_query& q);
   std::uint64_t sequence_before(std::int64_t session, std::uint64_t event_id);
   SQLite::Statement& prepared(const std::string& sql);

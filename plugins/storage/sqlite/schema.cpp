@@ -27,6 +27,13 @@ CREATE TABLE events (
 CREATE UNIQUE INDEX events_by_session ON events (session, sequence);
 CREATE INDEX events_by_sandbox ON events (sandbox);
 )sql"},
+    // How many events of each type a session has: totals cost the same for any number of events.
+    migration{2, "counts of events", R"sql(
+CREATE TABLE event_counts (
+  session INTEGER NOT NULL, type INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (session, type)
+) STRICT, WITHOUT ROWID;
+INSERT INTO event_counts SELECT session, type, count(*) FROM events GROUP BY session, type;
+)sql"},
 };
 
 }  // namespace

@@ -62,7 +62,8 @@ result<std::shared_ptr<provider>> read_provider(asio::any_io_executor executor, 
   p->failover = config.value("failover", std::vector<std::string>());
   p->free = config.value("free", false);
   p->stream_usage = config.value("stream_usage", true);
-  for (const auto& [field, value] : config.value("headers", json::object()).items())
+  const json headers = config.value("headers", json::object());  // items() does not keep a temporary alive
+  for (const auto& [field, value] : headers.items())
     p->extra.emplace_back(field, value.get<std::string>());
   http::upstream_options to;
   to.base_url = config.value("base_url", default_url(p->kind));

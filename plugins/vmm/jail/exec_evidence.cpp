@@ -8,10 +8,8 @@
 namespace caged::vmm::jail {
 namespace {
 
-constexpr std::size_t most_ancestors = 16;
+constexpr std::size_t most_ancestors = 16, most_images = 4;
 constexpr const char* agent = "/run/caged/caged-agent";
-
-std::string name_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 }  // namespace
 
@@ -27,7 +25,7 @@ void exec_evidence::add(std::uint64_t token, const std::string& id, std::uint32_
   b.id = id;
   b.root_uid = root_uid;
   b.uid_count = uid_count;
-  b.by_pid[1] = {agent, 1, 0};
+  b.by_pid[1] = {agent, 1, 0, {}};
 }
 
 void exec_evidence::remove(std::uint64_t token) {
@@ -43,7 +41,9 @@ std::vector<std::string> exec_evidence::ancestors(const box& b, std::int64_t ppi
   while (out.size() < most_ancestors) {
     const auto parent = b.by_pid.find(ppid);
     if (parent == b.by_pid.end()) break;
-    out.push_back(as_text(name_of(parent->second.path)));
+    out.push_back(as_text(parent->second.path));
+    for (auto image = parent->second.before.rbegin(); image != parent->second.before.rend(); ++image)
+      out.push_back(as_text(*image));
     if (parent->second.ppid == ppid) break;
     ppid = parent->second.ppid;
   }
@@ -56,7 +56,11 @@ exec_evidence::program exec_evidence::program_of(std::uint64_t token, std::int64
   if (b == boxes_.end()) return {};
   const auto found = b->second.by_host_pid.find(host_pid);
   if (found == b->second.by_host_pid.end()) return {};
-  return {found->second.path, found->second.pid, ancestors(b->second, found->second.ppid)};
+  const running& r = found->second;
+  std::vector<std::string> line;
+  for (auto image = r.before.rbegin(); image != r.before.rend(); ++image) line.push_back(as_text(*image));
+  for (auto& one : ancestors(b->second, r.ppid)) line.push_back(std::move(one));
+  return {r.path, r.pid, std::move(line)};
 }
 
 void exec_evidence::publish_start(entry& e) {
@@ -81,7 +85,7 @@ void exec_evidence::on_exec(message_reader& in) {
   if (!in.ok() || found == boxes_.end()) return;
   box& b = found->second;
   if (pid == 1 && b.by_host_pid.empty()) {
-    b.by_host_pid[host_pid] = {agent, 1, 0};  // the agent itself, which the host starts
+    b.by_host_pid[host_pid] = {agent, 1, 0, {}};  // the agent itself, which the host starts
     return;
   }
   entry e;
@@ -106,7 +110,13 @@ void exec_evidence::on_exec(message_reader& in) {
   d["uid"] = inside < b.uid_count ? inside : 65534u;
   d["user"] = d["uid"] == 0 ? "root" : std::to_string(d["uid"].get<std::uint32_t>());
   if (truncated) d["truncated"] = true;
-  b.by_host_pid[host_pid] = b.by_pid[pid] = {path, pid, ppid};
+  running image{path, pid, ppid, {}};
+  if (const auto was = b.by_host_pid.find(host_pid); was != b.by_host_pid.end() && was->second.ppid == ppid) {
+    image.before = was->second.before;
+    image.before.push_back(was->second.path);
+    if (image.before.size() > most_images) image.before.erase(image.before.begin());
+  }
+  b.by_host_pid[host_pid] = b.by_pid[pid] = std::move(image);
   b.open.emplace(number, std::move(e));
 }
 

@@ -36,7 +36,7 @@ class exec_evidence {
   struct program {
     std::string path;
     std::int64_t pid = 0;
-    std::vector<std::string> ancestors;
+    std::vector<std::string> ancestors;  // whole paths, nearest first; of each what it was before, too
   };
   program program_of(std::uint64_t token, std::int64_t host_pid) const;
 
@@ -44,6 +44,7 @@ class exec_evidence {
   struct running {
     std::string path;
     std::int64_t pid = 0, ppid = 0;  // inside
+    std::vector<std::string> before;  // what the process was before it executed this: npm, of node
   };
   struct entry {
     event fact;

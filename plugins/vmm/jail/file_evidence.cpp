@@ -226,6 +226,7 @@ void file_evidence::on_mark(int fd, std::uint64_t mask, std::int64_t host_pid) {
   w.host_pid = host_pid;
   w.size = st.stx_size;
   w.mode = st.stx_mode & 07777;
+  w.inode = st.stx_ino;
   if (w.by.path.empty()) w.by = execs_->program_of(b.what.token, host_pid);
   if (w.by.path.empty()) w.by.path = read_link("/proc/" + std::to_string(host_pid) + "/exe");
   if (write && is_sensitive(path)) mark_sensitive(b, path);
@@ -275,6 +276,11 @@ void file_evidence::look(box& b) {
     moved[c.path] = from->second;
     sources.insert(from->second);
   }
+  // Written under another name and then put in place, as package managers and careful editors do.
+  std::map<std::uint64_t, const seen_write*> by_inode;
+  for (const auto& [path, w] : b.writes)
+    if (w.inode != 0) by_inode[w.inode] = &w;
+  std::vector<std::string> answered;  // erased at the end: by_inode points at them
   std::size_t told = 0;
   folder_counts by_folder;
   for (const auto& c : changes) {
@@ -288,19 +294,23 @@ void file_evidence::look(box& b) {
                                                                    : "create";
     const auto by = b.writes.find(c.path);
     const seen_write* who = by == b.writes.end() ? nullptr : &by->second;
+    if (who == nullptr && now.count(c.path) != 0)
+      if (const auto same = by_inode.find(now.at(c.path).inode); same != by_inode.end()) who = same->second;
     if (++told > told_at_once) {
       ++by_folder[{operation, folder_of(c.path)}];
     } else if (from != moved.end()) {
       tell(b, operation, from->second, who, {{"target", as_text(c.path)}});
     } else {
       json more = json::object();
+      if (now.count(c.path) != 0 && !folder) more["mode"] = now.at(c.path).mode & 07777;  // as it is now, not as it was written
       if (who == nullptr && now.count(c.path) != 0) more = {{"size", c.size}, {"mode", now.at(c.path).mode & 07777}};
       if (c.what == box_change::kind::deleted)
         more["preexisting"] = b.what.start.count(c.path) != 0 || b.last.count(c.path) == 0;
       tell(b, operation, c.path, who, std::move(more));
     }
-    if (by != b.writes.end()) b.writes.erase(by);
+    if (by != b.writes.end()) answered.push_back(c.path);
   }
+  for (const auto& path : answered) b.writes.erase(path);
   b.last = std::move(now);
   tell_rest(b, told, by_folder);
   // At most a twentieth of the time goes into looking.

@@ -54,6 +54,7 @@ class file_evidence {
     exec_evidence::program by;
     std::uint64_t size = 0;
     std::uint32_t mode = 0;
+    std::uint64_t inode = 0;
   };
   struct box {
     watched what;

@@ -33,7 +33,10 @@ result<void> check_batch(const batch& b) {
     if (w.id.empty() || w.id.size() > max_name) return bad_name("id of a record", w.id);
     if (w.what == write::op::unset)
       return fail(errc::invalid_argument, "invalid_write", "the write of " + record_name(w) + " has no operation",
-                  "Use put or erase.");
+                  "Use put, erase or cut.");
+    if (w.what == write::op::cut && !w.body.is_number_unsigned())
+      return fail(errc::invalid_argument, "invalid_write", "the cut of " + record_name(w) + " names no event's number",
+                  "Put the number of the last event to drop into `body`.");
     if (w.expect_version && *w.expect_version > largest)
       return fail(errc::conflict, "version_conflict", record_name(w) + " cannot have that version",
                   "Read the record again.");

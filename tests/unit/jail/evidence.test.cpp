@@ -33,7 +33,7 @@ TEST_F(jail_evidence, tells_each_program_with_arguments_place_parent_and_end) {
   EXPECT_EQ(d["uid"], 0);
   EXPECT_EQ(d["exit_code"], 1) << "it could not read 'a b'";
   EXPECT_GT(d["pid"].get<int>(), 1);
-  EXPECT_EQ(d["ancestors"][0], "sh");
+  EXPECT_TRUE(d["ancestors"][0].get<std::string>().ends_with("/sh")) << d["ancestors"];
   auto shells = ends_of(*host_, "seen", "/sh", 2);
   const auto seven =
       std::find_if(shells.begin(), shells.end(), [](const event& e) { return e.data.value("exit_code", -1) == 7; });

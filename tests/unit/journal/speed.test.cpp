@@ -60,5 +60,48 @@ TEST(speed, one_append_after_the_other) {
   EXPECT_LT((*times)[500], 50000);
 }
 
+// Pages of a long session: 100,000 events every day, a million with CAGED_SOAK_MINUTES.
+TEST(speed, pages_of_a_long_session) {
+  const std::uint64_t count = std::getenv("CAGED_SOAK_MINUTES") != nullptr ? 1'000'000 : 100'000;
+  world w;
+  std::uint64_t id = 0;
+  while (id < count) {
+    batch b;
+    for (int i = 0; i < 10'000; ++i) {
+      event e = fact("long", ++id % 1000 == 0 ? "error" : "command", {{"n", id}});
+      e.id = e.sequence = id;
+      e.sandbox_id = "cage-1";
+      e.time_us = static_cast<std::int64_t>(id);
+      e.hash = std::string(64, 'a');
+      b.events.push_back(std::move(e));
+    }
+    ASSERT_TRUE(w.l.run(w.store.commit(std::move(b))));
+  }
+  const auto timed = [&](std::uint64_t after, std::vector<std::string> types) {
+    double best = 1e9;
+    for (int i = 0; i < 20; ++i) {
+      event_query q;
+      q.session_id = "long";
+      q.after_sequence = after;
+      q.limit = 100;
+      event_query whole;
+      whole.session_id = "long";
+      whole.types = types;
+      const double begin = seconds_of(CLOCK_MONOTONIC);
+      const auto page = w.l.run(w.store.events(std::move(q)));
+      const auto total = w.l.run(w.store.count_events(std::move(whole)));
+      best = std::min(best, seconds_of(CLOCK_MONOTONIC) - begin);
+      EXPECT_EQ(page.value().size(), 100u);
+      EXPECT_EQ(total.value(), types.empty() ? count : count / 1000);
+    }
+    return best * 1e6;
+  };
+  const double first = timed(0, {}), last = timed(count - 100, {}), counted = timed(0, {"error"});
+  std::printf("journal: a page and its total of a session of %llu events: first %.0f us, last %.0f us, total by type %.0f us\n",
+              static_cast<unsigned long long>(count), first, last, counted);
+  EXPECT_LT(last, 10 * first);
+  EXPECT_LT(counted, 10 * first);
+}
+
 }  // namespace
 }  // namespace caged::testing

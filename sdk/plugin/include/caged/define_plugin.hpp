@@ -13,6 +13,7 @@
 
 #include <caged_plugin.h>
 
+#include <caged/billing.hpp>
 #include <caged/event.hpp>
 #include <caged/fingerprint.hpp>
 #include <caged/json.hpp>
@@ -72,12 +73,13 @@ struct kind_of {
   static constexpr bool store = std::derived_from<Class, storage>;
   static constexpr bool way_in = std::derived_from<Class, transport>;
   static constexpr bool adds = std::derived_from<Class, tool>;
-  static_assert(vmm + store + way_in + adds == 1,
+  static constexpr bool bills = std::derived_from<Class, billing_provider>;
+  static_assert(vmm + store + way_in + adds + bills == 1,
                 "a plugin class derives from exactly one of caged::vmm_backend, caged::storage, caged::transport, "
-                "caged::tool");
-  using type = std::conditional_t<vmm, vmm_backend,
-                                  std::conditional_t<store, storage, std::conditional_t<way_in, transport, tool>>>;
-  static constexpr const char* name = vmm ? "vmm" : store ? "storage" : way_in ? "transport" : "tool";
+                "caged::tool, caged::billing_provider");
+  using other = std::conditional_t<way_in, transport, std::conditional_t<bills, billing_provider, tool>>;
+  using type = std::conditional_t<vmm, vmm_backend, std::conditional_t<store, storage, other>>;
+  static constexpr const char* name = vmm ? "vmm" : store ? "storage" : way_in ? "transport" : bills ? "billing" : "tool";
 };
 
 inline void copy_reason(std::string_view text, char* out, std::uint64_t size) noexcept {

@@ -18,14 +18,15 @@ struct record {
 
 // One change of a batch.
 struct write {
-  enum class op : std::uint8_t { unset = 0, put, erase } what = op::put;
+  // cut: drops the events of session `id` up to the number in `body`, the oldest first; the chain begins behind them.
+  enum class op : std::uint8_t { unset = 0, put, erase, cut } what = op::put;
   std::string kind;
   std::string id;
-  json body;                                   // for put
+  json body;                                   // for put: the record; for cut: an unsigned integer
   std::optional<std::uint64_t> expect_version;  // set: conflict unless the record has this version (0 = must not exist)
 };
 
-// All or nothing.
+// All or nothing; writes before events.
 struct batch {
   std::vector<write> writes;
   std::vector<event> events;  // complete: id, sequence and hash already assigned by the journal
@@ -60,6 +61,7 @@ class storage : public plugin {
   virtual task<std::vector<record>> list(std::string kind, std::string after_id, std::size_t limit) = 0;
   // Ascending by event id (descending with newest_first). Paging costs the same wherever the page lies.
   virtual task<std::vector<event>> events(event_query q) = 0;
+  // Of whole sessions, by type or not, as fast for a million events as for ten.
   virtual task<std::uint64_t> count_events(event_query q) = 0;
   virtual task<std::uint64_t> last_event_id() = 0;
   virtual task<chain_head> head(std::string session_id) = 0;
