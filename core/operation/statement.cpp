@@ -5,7 +5,7 @@
 namespace caged::operation {
 namespace {
 
-std::string money(std::int64_t micro) {
+std::string exact_money(std::int64_t micro) {
   char text[48];
   std::snprintf(text, sizeof text, "%lld.%06lld", static_cast<long long>(micro / 1'000'000),
                 static_cast<long long>(micro % 1'000'000));
@@ -20,7 +20,7 @@ std::string csv_field(std::string text) {
   return quoted + "\"";
 }
 
-std::string html(const std::string& text) {
+std::string html_text(const std::string& text) {
   std::string out;
   for (const char c : text) {
     switch (c) {
@@ -43,11 +43,11 @@ std::string html(const std::string& text) {
   return out;
 }
 
-std::string table(const json& statement, const char* list, const char* key, const char* title) {
+std::string amounts_table(const json& statement, const char* list, const char* key, const char* title) {
   if (!statement.contains(list) || statement[list].empty()) return {};
   std::string out = "<h2>" + std::string(title) + "</h2>\n<table><tr><th>" + key + "</th><th>US dollars</th></tr>\n";
   for (const json& row : statement[list])
-    out += "<tr><td>" + html(row.value(key, "")) + "</td><td class=n>" + money(row.value("amount_micro", std::int64_t{0})) +
+    out += "<tr><td>" + html_text(row.value(key, "")) + "</td><td class=n>" + exact_money(row.value("amount_micro", std::int64_t{0})) +
            "</td></tr>\n";
   return out + "</table>\n";
 }
@@ -61,7 +61,7 @@ std::string statement_csv(const json& statement) {
     for (const char* key : {"day", "sandbox_id", "session_id", "item", "model"}) out += csv_field(l.value(key, "")) + ",";
     out += std::to_string(l.value("quantity", std::int64_t{0})) + ",";
     out += item == "compute" ? "microseconds," : item == "egress" ? "bytes," : "tokens,";
-    out += money(l.value("amount_micro", std::int64_t{0})) + "\n";
+    out += exact_money(l.value("amount_micro", std::int64_t{0})) + "\n";
   }
   return out;
 }
@@ -72,11 +72,11 @@ std::string statement_html(const json& s) {
       "max-width:50em;margin:2em auto}table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ccc;"
       "padding:.3em;text-align:left}.n{text-align:right;font-variant-numeric:tabular-nums}@media print{body{margin:0}}"
       "</style>\n<h1>Statement</h1>\n";
-  out += "<p>Account " + html(s.value("account", "")) + ", " + html(s.value("from", "")) + " to " + html(s.value("to", "")) +
-         "</p>\n<p><b>Total: $" + money(s.value("total_micro", std::int64_t{0})) + "</b></p>\n";
-  out += table(s, "items", "item", "By item") + table(s, "days", "day", "By day") +
-         table(s, "sandboxes", "sandbox_id", "By sandbox") + table(s, "sessions", "session_id", "By session") +
-         table(s, "models", "model", "By model");
+  out += "<p>Account " + html_text(s.value("account", "")) + ", " + html_text(s.value("from", "")) + " to " + html_text(s.value("to", "")) +
+         "</p>\n<p><b>Total: $" + exact_money(s.value("total_micro", std::int64_t{0})) + "</b></p>\n";
+  out += amounts_table(s, "items", "item", "By item") + amounts_table(s, "days", "day", "By day") +
+         amounts_table(s, "sandboxes", "sandbox_id", "By sandbox") + amounts_table(s, "sessions", "session_id", "By session") +
+         amounts_table(s, "models", "model", "By model");
   return out + "</html>\n";
 }
 

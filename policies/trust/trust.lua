@@ -54,16 +54,23 @@ local function is_installer(path)
     or find(path, "^/usr/lib/apt/") ~= nil or find(path, "^/usr/lib/dpkg/") ~= nil or find(path, "^/var/lib/dpkg/info/") ~= nil
 end
 
-local function from_installer(event)
-  if event.exe and is_installer(event.exe) then return true end
+-- Those that unpack what a distribution signed; npm and pip run what strangers wrote.
+local distribution = { dpkg = true, apt = true, ["apt-get"] = true, rpm = true, dnf = true, yum = true, apk = true, pacman = true }
+
+local function from_installer(event, only)
+  local function fits(path) return is_installer(path) and (not only or only[paths.name(path)] == true) end
+  if event.exe and fits(event.exe) then return true end
   local ancestors = event.ancestors
   if ancestors then
     for i = 1, #ancestors do
-      if is_installer(ancestors[i]) then return true end
+      if fits(ancestors[i]) then return true end
     end
   end
   return false
 end
+
+-- What a package's own scripts may do when the distribution's package manager runs them.
+local install_rules = { setuid = true, system_files = true, persistence = true, outer_setting = true }
 
 -- Links, deletes and folders have no witness that says who: while a package manager works, they are taken for its own,
 -- unless something that had already been tampered with is what worked.
@@ -123,7 +130,8 @@ local function on_command(event, ctx)
     for i = 1, #found do
       local f = found[i]
       if f.rule == "secret_read" or f.rule == "secret_variable" or f.rule == "account_files" then ctx.state.secret_at = math.floor(event.time) end
-      if f.rule ~= "root_process" or not (ctx.session and ctx.session.root_allowed) then
+      local installing = install_rules[f.rule] and event.source == "exec" and from_installer(event, distribution)
+      if not installing and (f.rule ~= "root_process" or not (ctx.session and ctx.session.root_allowed)) then
         out = note(out, hit(event, ctx, f.rule, f.detail, f.subject))
       end
     end
@@ -184,7 +192,7 @@ local watched = { ["/usr/"] = true, ["/bin/"] = true, ["/sbin"] = true, ["/lib/"
 local function check_change(event, ctx, path, operation)
   local out
   local mode = event.mode
-  if mode and mode >= 1024 and (mode // 2048) % 2 == 1 and not from_installer(event) then
+  if mode and mode >= 1024 and (mode // 2048) % 2 == 1 and not from_installer(event, distribution) then
     out = note(out, hit(event, ctx, "setuid", path, path))
   end
   if operation == "chmod" and not paths.is_system(path) then return out end

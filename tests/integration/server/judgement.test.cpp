@@ -1,4 +1,5 @@
 // Policies, trust, approvals, sessions and what agents report: through a real server.
+#include <caged/base64.hpp>
 #include <fstream>
 #include <thread>
 
@@ -122,6 +123,37 @@ TEST_F(Judgement, AnAskWaitsForAHuman) {
   // Nobody answers: denied.
   EXPECT_EQ(refused("POST", "/v1/sandboxes/" + id + "/exec", {{"command", "git push"}}).reason, "policy_denied");
   EXPECT_EQ(call("GET", "/v1/approvals?state=expired").size(), 1u);
+}
+
+// A package manager puts programs, links and set-user-id bits where they belong; anybody else who does is told.
+TEST_F(Judgement, InstallsKeepTheirTrustAndTamperingDoesNot) {
+  const std::string id = make();
+  const auto run = [&](const std::string& command) {
+    return call("POST", "/v1/sandboxes/" + id + "/exec", {{"command", command}});
+  };
+  // Made elsewhere, as packages are.
+  const std::string made_in = (data / "package").string();
+  const std::string building =
+      "set -e; mkdir -p " + made_in + "; cd " + made_in + "; mkdir -p p/DEBIAN p/usr/bin p/usr/lib/tool p/etc/cron.d; "
+      "printf 'Package: tool\\nVersion: 1\\nArchitecture: all\\nMaintainer: a <a@b.invalid>\\nDescription: x\\n' > p/DEBIAN/control; "
+      "printf '#!/bin/sh\\nchmod 4755 /usr/bin/tool2\\n' > p/DEBIAN/postinst; chmod 755 p/DEBIAN/postinst; "
+      "echo code > p/usr/bin/tool; chmod 4755 p/usr/bin/tool; echo more > p/usr/bin/tool2; ln -s tool p/usr/bin/tool3; "
+      "echo '# none' > p/etc/cron.d/tool; for i in $(seq 300); do echo $i > p/usr/lib/tool/$i; done; "
+      "dpkg-deb --root-owner-group -b p tool.deb > /dev/null";
+  ASSERT_EQ(std::system(building.c_str()), 0);
+  std::ifstream in(made_in + "/tool.deb", std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(in), {}};
+  call("PUT", "/v1/sandboxes/" + id + "/files/content?path=/workspace/tool.deb", {{"content_base64", base64_encode(bytes)}});
+  const json installed = run("dpkg -i /workspace/tool.deb && ls -l /usr/bin/tool");
+  ASSERT_EQ(installed["exit_code"], 0) << installed;
+  EXPECT_TRUE(installed["stdout"].get<std::string>().find("-rws") != std::string::npos) << installed;
+  // What was done is seen by comparison, some seconds later.
+  std::this_thread::sleep_for(std::chrono::seconds(6));
+  const json quiet = trust_of(id);
+  EXPECT_GE(quiet["score"].get<int>(), 90) << quiet["deductions"].dump(1);
+  EXPECT_EQ(call("GET", "/v1/sandboxes/" + id)["status"], "running");
+  run("cp /bin/sh /usr/bin/helper && chmod u+s /usr/bin/helper");
+  EXPECT_TRUE(eventually([&] { return trust_of(id)["score"].get<int>() < 90; }, std::chrono::seconds(30))) << trust_of(id);
 }
 
 TEST_F(Judgement, TrustExplainsItselfPausesAndOutlivesARestart) {
