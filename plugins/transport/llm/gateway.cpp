@@ -72,6 +72,10 @@ task<void> gateway::answer(call_ptr c) {
   c->where = std::move(*found);
   auto who = money_.resolve(token_in(head));
   if (!who) co_return who.error();
+  // A token that leaked into another sandbox spends nobody's money from there.
+  if (!head.sandbox_id.empty() && head.sandbox_id != who->sandbox_id)
+    co_return fail(errc::unauthenticated, "foreign_token", "the token belongs to another sandbox",
+                   "Use the CAGED_LLM_TOKEN of this sandbox.");
   c->who = std::move(*who);
   if (!wanted.empty()) {
     const auto named = options_.providers.find(wanted);

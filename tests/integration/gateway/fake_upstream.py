@@ -5,6 +5,7 @@ The model's name asks for the behaviour: words after the first "--", joined by "
   cut                       ends the connection in the middle of the stream
   slow                      pauses between events
   outN                      answers N words (8 without it)
+  edit                      has a coding agent read /workspace/greeting.txt and change it, by the agent's own tools
 """
 
 import argparse
@@ -118,9 +119,32 @@ class Upstream(BaseHTTPRequestHandler):
                 return value
         return 1 << 30
 
+    @staticmethod
+    def wanted_tool(doc):
+        """What a scripted model asks of the agent next: the tool's name and input; None when it is done."""
+        path = "/workspace/greeting.txt"
+        steps = [("Read", {"file_path": path}), ("Edit", {"file_path": path, "old_string": "hello", "new_string": "hello, sandbox"})]
+        blocks = [b for m in doc["messages"] if isinstance(m["content"], list) for b in m["content"]]
+        done = sum(b.get("type") == "tool_result" for b in blocks)
+        offered = {t.get("name") for t in doc.get("tools") or []}
+        return steps[done] if done < len(steps) and steps[done][0] in offered else None
+
+    def tool_use(self, message, name, given):
+        self.begin_events()
+        self.event({"type": "message_start", "message": message}, "message_start")
+        block = {"type": "tool_use", "id": "toolu_" + name, "name": name, "input": {}}
+        self.event({"type": "content_block_start", "index": 0, "content_block": block}, "content_block_start")
+        self.event({"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": json.dumps(given)}}, "content_block_delta")
+        self.event({"type": "content_block_stop", "index": 0}, "content_block_stop")
+        self.event({"type": "message_delta", "delta": {"stop_reason": "tool_use", "stop_sequence": None}, "usage": {"output_tokens": 20}}, "message_delta")
+        self.event({"type": "message_stop"}, "message_stop")
+        self.end_events()
+
     def messages(self, doc, model, n):
         usage = {"input_tokens": 25, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 10, "output_tokens": 1, "service_tier": "standard"}
         message = {"id": "msg_fake", "type": "message", "role": "assistant", "model": model, "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+        if self.wish.get("edit") and doc.get("stream") and (tool := self.wanted_tool(doc)):
+            return self.tool_use(message, *tool)
         if not doc.get("stream"):
             return self.send_json(200, {**message, "content": [{"type": "text", "text": WORD * n}], "stop_reason": "end_turn", "usage": {**usage, "output_tokens": n}})
         self.begin_events()
