@@ -138,15 +138,29 @@ asio::awaitable<void> box_network::accept_loop(std::shared_ptr<tcp::acceptor> fr
       co_await wait_for(50ms);  // out of descriptors, mostly: others will close theirs
       continue;
     }
-    if (flows_.size() >= plane_.parts_.options.flows) {
+    if (!plane_.has_room(flows_.size())) {
       ++denied_;
       continue;  // closed at once: a flood may not cost more than that
     }
-    auto f = std::make_shared<flow>(plane_.parts_.executor, std::move(socket));
-    flows_.insert(f);
+    auto f = enter(std::move(socket));
     ++connections_;
     work_.spawn("a connection", serve(std::move(f)));
   }
+}
+
+std::shared_ptr<flow> box_network::enter(tcp::socket from) {
+  auto f = std::make_shared<flow>(plane_.parts_.executor, std::move(from));
+  flows_.insert(f);
+  ++plane_.open_flows_;
+  return f;
+}
+
+void box_network::leave(const std::shared_ptr<flow>& f) {
+  boost::system::error_code ignored;
+  f->timer.cancel();
+  f->upstream.close(ignored);
+  f->client.close(ignored);
+  plane_.open_flows_ -= flows_.erase(f);
 }
 
 asio::awaitable<bool> box_network::read_more(std::shared_ptr<flow> f, std::chrono::steady_clock::time_point until) {
@@ -220,10 +234,7 @@ asio::awaitable<void> box_network::serve(std::shared_ptr<flow> f) {
       }
     }
   }
-  flows_.erase(f);
-  f->timer.cancel();
-  f->upstream.close(ignored);
-  f->client.close(ignored);
+  leave(f);
 }
 
 // A name under caged.internal: the host's own HTTP front takes the connection, with its Host as it was sent.

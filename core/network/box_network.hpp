@@ -40,6 +40,8 @@ class box_network : public std::enable_shared_from_this<box_network> {
 
  private:
   // box_network.cpp: connections
+  std::shared_ptr<flow> enter(tcp::socket from);
+  void leave(const std::shared_ptr<flow>& f);
   asio::awaitable<void> accept_loop(std::shared_ptr<tcp::acceptor> from);
   asio::awaitable<void> serve(std::shared_ptr<flow> f);
   asio::awaitable<sniffed> first_bytes(std::shared_ptr<flow> f, std::chrono::steady_clock::duration quiet);

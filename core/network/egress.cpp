@@ -1,14 +1,29 @@
 #include "core/network/egress.hpp"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 
 #include "core/network/box_network.hpp"
 
 namespace caged::network {
+namespace {
+
+// A connection needs two descriptors; the server itself, its database, pipes and clients need some too.
+std::size_t flows_of_this_process() {
+  constexpr std::size_t reserve = 1024, least = 64;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return least;
+  const auto descriptors = static_cast<std::size_t>(std::min<rlim_t>(limit.rlim_cur, 10'000'000));
+  return std::max(least, (descriptors - std::min(descriptors, reserve)) / 2);
+}
+
+}  // namespace
 
 egress::egress(parts p)
     : parts_(std::move(p)),
       names_(parts_.options.names),
+      most_flows_(flows_of_this_process()),
       work_(parts_.executor, [this](std::string_view name, std::string_view what) {
         parts_.log(log_level::error, std::string(name) + " failed: " + std::string(what));
       }) {}
@@ -43,6 +58,12 @@ void egress::close(const std::string& id) {
 }
 
 asio::awaitable<void> egress::finish(std::shared_ptr<box_network> box) { co_await box->join(); }
+
+bool egress::has_room(std::size_t own) const noexcept {
+  if (own >= parts_.options.flows || open_flows_ >= most_flows_) return false;
+  // One box alone gets nine tenths; the more there are, the less each may take of what is left.
+  return own < 9 * (most_flows_ - open_flows_);
+}
 
 bool egress::serves_anything() const {
   return parts_.serves && (parts_.serves("llm.caged.internal") || parts_.serves("mcp.caged.internal"));

@@ -67,11 +67,16 @@ class egress {
   asio::awaitable<void> finish(std::shared_ptr<box_network> box);
   // The class of an address nobody may reach ("own" for the host's); "" when it may be dialled.
   std::string inner_class(const ip_address& address, std::uint16_t port);
+  // Whether a box that has `own` connections may have one more: within its own limit, and so that descriptors are left
+  // for the other boxes and for the rest of the server.
+  bool has_room(std::size_t own) const noexcept;
 
   parts parts_;
   resolver names_;
   pipe_pool pipes_;
   own_addresses own_;
+  const std::size_t most_flows_;  // of all boxes, by the descriptors this process may have
+  std::size_t open_flows_ = 0;
   runtime::scope work_;
   std::map<std::string, std::shared_ptr<box_network>> boxes_;
 };

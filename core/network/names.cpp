@@ -222,13 +222,11 @@ asio::awaitable<void> box_network::dns_accept_loop(std::shared_ptr<tcp::acceptor
   while (!stopped_ && from->is_open()) {
     auto [ec, socket] = co_await from->async_accept(use_tuple);
     if (ec == asio::error::operation_aborted) co_return;
-    if (ec || flows_.size() >= plane_.parts_.options.flows) {
+    if (ec || !plane_.has_room(flows_.size())) {
       co_await wait_for(50ms);
       continue;
     }
-    auto f = std::make_shared<flow>(plane_.parts_.executor, std::move(socket));
-    flows_.insert(f);
-    work_.spawn("questions", answer_stream(std::move(f)));
+    work_.spawn("questions", answer_stream(enter(std::move(socket))));
   }
 }
 
@@ -252,9 +250,7 @@ asio::awaitable<void> box_network::answer_stream(std::shared_ptr<flow> f) {
     const bool sent = co_await send_all(f->client, framed);
     if (!sent) break;
   }
-  flows_.erase(f);
-  boost::system::error_code ignored;
-  f->client.close(ignored);
+  leave(f);
 }
 
 }  // namespace caged::network

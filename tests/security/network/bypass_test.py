@@ -32,6 +32,7 @@ CONFIG = {
 ALLOWED = ["good.example", "fine.example", "*.wild.example", "**.any.example", "port.example:8080", "203.0.113.14:7000",
            "private.example", "loop.example", "meta.example", "own.example", "mapped.example", "nat64.example",
            "alias.example", "rebind.example", "xn--bcher-kva.example", "crowd.example"]
+CROWD = 10_000
 
 
 class Bypass(unittest.TestCase):
@@ -52,6 +53,8 @@ class Bypass(unittest.TestCase):
                                       ("203.0.113.20", 7001, hosts.greet), ("2001:db8::20", 7001, hosts.greet),
                                       ("127.0.0.1", 9099, hosts.greet), ("::1", 9099, hosts.greet)]:
             hosts.serve(address, port, answer)
+        cls.crowd = hosts.Crowd("203.0.113.15", 7002)
+        cls.crowd.start()
         cls.sockets = []
         for address in ("\0caged-bypass-test", str(cls.folder / "host.socket")):
             s = socket.socket(socket.AF_UNIX)
@@ -233,6 +236,25 @@ while open_now and time.time() - began < 60:
     at += 1; time.sleep(1)
 print('ended', len(open_now))
 """, r"ended 0")
+
+    def test_ten_thousand_connections(self):
+        """All are answered as far as the server's descriptors go; the rest is turned away, and nobody else notices."""
+        began = time.monotonic()
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        least = min(CROWD, int(0.88 * (descriptors - 1024) / 2))
+        text = self.sandbox_under("10,000 connections", f"""
+import resource, sys
+sys.path.insert(0, '/workspace')
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+from inside import many
+print('ready', flush=True)
+print('answered', many({CROWD}, '203.0.113.15', 7002, b'!\\n')[1])
+""", r"answered \d+", ["good.example", "203.0.113.15"])
+        answered = int(text.split()[-1])
+        print(f"{answered} of {CROWD} connections of one sandbox answered and held in {time.monotonic() - began:.1f} s, with {descriptors} descriptors")
+        self.assertGreaterEqual(answered, least)
+        self.assertGreaterEqual(self.crowd.most, least)
 
     def sandbox_under(self, what, script, expected, allowed=("good.example",)):
         box = self.sandbox(list(allowed))

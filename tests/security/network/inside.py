@@ -110,13 +110,15 @@ def many(count, address, port, first):
         held.append(s)
         if len(held) % 250 == 0:
             time.sleep(0.02)
+    end = time.monotonic() + 60
     for s in held:
-        s.settimeout(30)
+        s.settimeout(max(0.01, end - time.monotonic()))
         try:
             s.sendall(first)
         except OSError:
             pass
     for s in held:
+        s.settimeout(max(0.01, end - time.monotonic()))
         try:
             answered += bool(s.recv(1))
         except OSError:
