@@ -232,9 +232,12 @@ void add_billing_operations(services& s) {
       "Rows of sandboxes are over their whole lives; `since` and `until` bound all other rows and sums.";
   s.operations->add_own(std::move(info), "", bind(s, usage));
 
+  json from = day, to = day;
+  from["description"] = "First day, UTC, as in 2026-01-31.";
+  to["description"] = "Last day.";
   info = declare("billing.statement", "GET", "/v1/billing/statement", scope::read, "Write a statement of what was billed",
-                 schema::input({{"from", day},
-                                {"to", day},
+                 schema::input({{"from", from},
+                                {"to", to},
                                 {"format", one_of("json, csv, or html: a page to print.", {"json", "csv", "html"})}}),
                  {{"type", "string"}});
   info.description = "Days are inclusive; without `from` and `to` this month. Needs billing.ledger.";
