@@ -1,5 +1,6 @@
 """Installs pinned npm and PyPI packages into caches in the build folder, with the machine's ordinary npm and pip settings."""
 
+import json
 import os
 import pathlib
 import platform
@@ -15,8 +16,8 @@ def fail(text):
     sys.exit(1)
 
 
-def install(cache, packages):
-    """The folder that holds node_modules with exactly these packages ("name@version")."""
+def install(cache, packages, overrides=None):
+    """The folder that holds node_modules with exactly these packages ("name@version"); `overrides` as npm has them."""
     folder = pathlib.Path(cache)
     stamp = folder / "installed"
     wanted = "\n".join(sorted(packages))
@@ -25,7 +26,7 @@ def install(cache, packages):
     npm = shutil.which("npm") or fail("npm is missing. Install the Debian packages nodejs and npm.")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    (folder / "package.json").write_text('{"private": true}')
+    (folder / "package.json").write_text(json.dumps({"private": True, "overrides": overrides or {}}))
     command = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", *packages]
     environment = dict(os.environ, npm_config_cache=str(folder / "cache"))
     try:
