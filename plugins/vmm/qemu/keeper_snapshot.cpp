@@ -119,6 +119,7 @@ result<void> keeper::save(box& b, const std::filesystem::path& to, disk with, af
   if (!talk) return talk.error();
   auto monitor = qmp::open(where, 30s);
   if (!monitor) return monitor.error();
+  const auto begun = std::chrono::steady_clock::now();
   if (auto held = talk->hold(hold_deadline); !held) {
     (void)talk->go(nullptr, hold_deadline);
     return held;
@@ -137,6 +138,8 @@ result<void> keeper::save(box& b, const std::filesystem::path& to, disk with, af
   if (!frozen || then == afterwards::goes_on) {
     if (auto runs = monitor->call("cont"); !runs) return runs.error();
     if (auto gone_on = talk->go(nullptr, hold_deadline); !gone_on) return gone_on.error();
+    const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);
+    host_.log(log_level::info, "the box " + b.id + " stood still for " + std::to_string(took.count()) + " ms");
   }
   if (!frozen) return frozen;
   std::error_code ec;

@@ -106,7 +106,8 @@ void drop_powers(const walls& w, bool privileged) {
   if (::syscall(SYS_capset, &head, none) != 0) fail("drop capabilities");
   ::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail("forbid new privileges");
-  ::prctl(PR_SET_DUMPABLE, 0);
+  // An ordinary user's next host knows its boxes by their descriptors, and has power over them anyway.
+  if (privileged) ::prctl(PR_SET_DUMPABLE, 0);
 }
 
 // As the newest kernels know it; what an older one lacks is left away.
