@@ -5,6 +5,10 @@ target_compile_options(caged_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # gcc 12 warns about coroutine frames it allocated itself.
   target_compile_options(caged_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-mismatched-new-delete>)
+  if(CMAKE_UNITY_BUILD)
+    # In a unity batch every source counts as a header, whose anonymous namespaces the compiler then distrusts.
+    target_compile_options(caged_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+  endif()
 endif()
 
 # caged_library(name SOURCES ... [LIBS ...]): a static library of a room of core.
