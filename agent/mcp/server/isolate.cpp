@@ -136,7 +136,8 @@ std::string build_root(const std::string& workspace) {
   if (::mount("tmpfs", (std::string(root) + "/tmp").c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777,size=1g") != 0)
     return why("make /tmp");
   bound_process_ids();
-  walls::attach_proc(walls::make_covers(), root, {});
+  walls::covers with = walls::make_covers();
+  walls::attach_proc(with, root, {});
   make_folders(root + workspace);
   if (::mount(from.c_str(), (root + workspace).c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
     return why("show the workspace");

@@ -51,18 +51,24 @@ void make_file(const std::string& path) {
 
 covers make_covers() {
   covers c;
-  c.folder = fresh("tmpfs", {{"mode", "0555"}, {"size", "4k"}}, quiet | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY);
-  c.file = clone_tree(AT_FDCWD, "/dev/null", "/dev/null");
-  restrict_mount(c.file.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "/dev/null");
+  c.folder.mount = fresh("tmpfs", {{"mode", "0555"}, {"size", "4k"}}, quiet | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY);
+  c.file.mount = clone_tree(AT_FDCWD, "/dev/null", "/dev/null");
+  restrict_mount(c.file.mount.get(), MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, "/dev/null");
   return c;
 }
 
 // Covers `path` for good: the box cannot unmount what was mounted before its capabilities were dropped.
-void cover(const covers& with, const std::string& path) {
+void cover(covers& with, const std::string& path) {
   struct stat st {};
   if (::lstat(path.c_str(), &st) != 0) return;  // this kernel has no such file: nothing to hide
   if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode)) return;
-  unique_fd copy = clone_tree((S_ISDIR(st.st_mode) ? with.folder : with.file).get(), "", "a cover");
+  covers::source& from = S_ISDIR(st.st_mode) ? with.folder : with.file;
+  if (!from.attached) {
+    attach(from.mount.get(), AT_FDCWD, path);
+    from.attached = true;
+    return;
+  }
+  unique_fd copy = clone_tree(from.mount.get(), "", "a cover");
   attach(copy.get(), AT_FDCWD, path);
 }
 
@@ -74,7 +80,7 @@ void freeze(const std::string& path) {
 }
 
 // A fresh instance, of this PID namespace only. What remains in it that speaks about the whole machine is covered.
-void attach_proc(const covers& with, const std::string& root, const std::vector<option>& options) {
+void attach_proc(covers& with, const std::string& root, const std::vector<option>& options) {
   const std::string proc = root + "/proc";
   unique_fd fs = fresh("proc", options, quiet | MOUNT_ATTR_NOEXEC);
   attach(fs.get(), AT_FDCWD, proc);

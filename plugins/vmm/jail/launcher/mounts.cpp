@@ -71,7 +71,7 @@ void attach_dev(const launch_spec& spec, const std::string& root) {
 
 // sysfs shows the box's own network namespace; what describes the machine's hardware and kernel is covered. Where
 // the kernel refuses a fresh one (a container that masks its own), an empty folder is stricter still.
-void attach_sys(const covers& with, const std::string& root) {
+void attach_sys(covers& with, const std::string& root) {
   const std::string sys = root + "/sys";
   try {
     unique_fd fs = fresh("sysfs", {}, quiet | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_RDONLY);
@@ -146,7 +146,7 @@ void enter_root(const launch_spec& spec, detached_trees trees, std::vector<std::
   restrict_mount(root_tree.get(), quiet, "the box's root");
   attach(root_tree.get(), AT_FDCWD, root);
   attach_layers(spec, trees, stage, root);
-  const covers with = make_covers();
+  covers with = make_covers();
   attach_proc(with, root, {{"hidepid", "invisible"}});
   attach_sys(with, root);
   attach_dev(spec, root);

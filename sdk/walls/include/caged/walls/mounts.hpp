@@ -30,16 +30,21 @@ void attach(int tree, int dir, const std::string& target);
 void make_file(const std::string& path);
 
 // What is put over things that nobody inside shall see: an empty folder and an empty file. Cloning a mount is several
-// times cheaper than making a file system for each.
+// times cheaper than making a file system for each. The first use takes the mount itself, because kernels before 6.15
+// clone only what is attached.
 struct covers {
-  unique_fd folder, file;
+  struct source {
+    unique_fd mount;
+    bool attached = false;
+  };
+  source folder, file;
 };
 covers make_covers();
-void cover(const covers& with, const std::string& path);
+void cover(covers& with, const std::string& path);
 // Makes what lies at `path` read-only.
 void freeze(const std::string& path);
 // A new procfs at ROOT/proc, of this PID namespace; what in it speaks about the machine, or sets it, is covered or
 // read-only. To a process with the host's user 0 /proc/sys is writable without any capability, so this is a wall.
-void attach_proc(const covers& with, const std::string& root, const std::vector<option>& options);
+void attach_proc(covers& with, const std::string& root, const std::vector<option>& options);
 
 }  // namespace caged::walls
