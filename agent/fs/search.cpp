@@ -25,8 +25,9 @@ constexpr std::size_t max_file = 16u << 20;         // bigger files are skipped 
 constexpr std::size_t max_answer = 4u << 20;
 constexpr std::size_t binary_probe = 8192;
 constexpr std::int64_t regex_memory = 8 << 20;
-constexpr std::size_t batch_files = 512;            // searched side by side
-constexpr std::size_t batch_folders = 64;           // held open for them
+constexpr std::size_t first_batch = 512;            // files searched side by side; each batch is twice the last
+constexpr std::size_t largest_batch = 8192;
+constexpr std::size_t batch_folders = 256;          // held open for them
 constexpr std::size_t most_threads = 4;
 
 // A name with its type behind it, as the file system told: sorted as names are, and looked at no more than needed.
@@ -299,7 +300,7 @@ class batch {
   bool add(const walker::found& f) {
     if (files_.empty() || files_.back().folder != f.folder) ++folders_;
     files_.push_back({f.folder, f.name, f.path, {}});
-    return files_.size() < batch_files && folders_ < batch_folders ? true : run();
+    return files_.size() < size_ && folders_ < batch_folders ? true : run();
   }
   bool run() {
     next_ = 0;
@@ -319,6 +320,7 @@ class batch {
     }
     files_.clear();
     folders_ = 0;
+    size_ = std::min(2 * size_, largest_batch);
     return go_on;
   }
   std::size_t skipped() const noexcept { return skipped_; }
@@ -343,7 +345,7 @@ class batch {
   line_search& lines_;
   std::vector<candidate> files_;
   std::atomic<std::size_t> next_ = 0;
-  std::size_t folders_ = 0, skipped_ = 0;
+  std::size_t folders_ = 0, skipped_ = 0, size_ = first_batch;
 };
 
 // Whether the expression is nothing but its own text.
