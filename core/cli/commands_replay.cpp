@@ -102,7 +102,8 @@ result<int> perform_verify(session& s, const std::string& id) {
     if (s.machine()) {
       s.print_line(*found);
     } else if (holds) {
-      s.print(colored("intact  ", tint::green, s.out_colors()) + one + "  " + std::to_string(found->value("events", 0)) + " events, head " + field(*found, "head").substr(0, 16) + "\n");
+      s.print(colored("intact  ", tint::green, s.out_colors()) + one + "  " + std::to_string(found->value("events", 0)) + " events" +
+              (found->value("dropped", 0) > 0 ? " after " + std::to_string(found->value("dropped", 0)) + " dropped by retention" : "") + ", head " + field(*found, "head").substr(0, 16) + "\n");
     } else {
       const json b = (*found)["broken"];
       s.print(colored("BROKEN  ", tint::red, s.out_colors()) + one + "  at event " + std::to_string(b.value("sequence", 0)) + " (id " + std::to_string(b.value("event_id", 0)) + "): " + printable(field(b, "what")) + "\n");
