@@ -174,6 +174,7 @@ result<void> server::open_parts() {
     return {};
   };
   parts.staging = config_.data / "staging";
+  parts.templates = config_.data / "templates";
   parts.log = [](log_level level, std::string message) { base::log(level, "sandbox", message); };
   for (const auto& p : plugins_->list())
     if (p.kind == "vmm" && p.at == plugins::stage::open) parts.backends[p.name] = plugins_->find<vmm_backend>(p.name);

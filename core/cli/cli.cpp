@@ -169,6 +169,7 @@ void declare_commands(CLI::App& root, const command_set& set) {
     add_snapshot_commands(*parent, set);
   }
   add_host_commands(root, set);
+  add_template_commands(root, set);
   add_mcp_commands(root, set);
   add_policy_commands(root, set);
   add_judgement_commands(root, set);

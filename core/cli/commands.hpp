@@ -45,6 +45,7 @@ void add_exec_commands(CLI::App& parent, const command_set& set);  // exec conne
 void add_process_commands(CLI::App& parent, const command_set& set);  // ps kill ports
 void add_file_commands(CLI::App& parent, const command_set& set);  // cp files diff changes
 void add_stream_commands(CLI::App& parent, const command_set& set);  // logs events
+void add_template_commands(CLI::App& parent, const command_set& set);
 void add_snapshot_commands(CLI::App& parent, const command_set& set);  // snapshot fork
 void add_network_commands(CLI::App& parent, const command_set& set);  // network get set log why
 void add_host_commands(CLI::App& root, const command_set& set);  // keys plugins doctor templates capabilities

@@ -287,6 +287,12 @@ table host() {
       {"host.capabilities", {{"Limits", json::object(), {{"backends", {"jail"}}, {"templates", {"host"}}}}}},
       {"host.doctor", {{"Walls", json::object(), {{"backends", json::array()}}}}},
       {"template.list", {{"All", json::object(), {{{"name", "host"}, {"default", true}}}}}},
+      {"template.show", {{"How far it is", {{"template", "minimal"}}, {{"name", "minimal"}, {"status", "ready"}}}}},
+      {"template.build",
+       {{"A shipped recipe",
+         {{"name", "minimal"}},
+         {{"name", "minimal"}, {"build", {{"status", "building"}, {"step", "installing 5 packages"}}}}}}},
+      {"template.remove", {{"Remove it", {{"template", "minimal"}}, nullptr}}},
       {"plugin.list", {{"All", json::object(), {{{"name", "jail"}, {"kind", "vmm"}, {"state", "serving"}}}}}},
       {"plugin.schema", {{"Of the jail", {{"name", "vmm.jail"}}, {{"type", "object"}}}}},
   };

@@ -11,6 +11,7 @@ void add_all_operations(services& s) {
   add_event_operations(s);
   add_network_operations(s);
   add_snapshot_operations(s);
+  add_template_operations(s);
   add_host_operations(s);
   add_policy_operations(s);
   add_secret_operations(s);

@@ -51,7 +51,8 @@ void add_file_operations(services& s);
 void add_event_operations(services& s);  // events, logs, sessions, replay
 void add_network_operations(services& s);  // what it may reach, what it reached, why not
 void add_snapshot_operations(services& s);
-void add_host_operations(services& s);  // keys, tickets, account, capabilities, doctor, templates, plugins
+void add_template_operations(services& s);
+void add_host_operations(services& s);  // keys, tickets, account, capabilities, doctor, plugins
 
 void add_secret_operations(services& s);  // set list remove
 void add_billing_operations(services& s);  // usage

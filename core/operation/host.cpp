@@ -83,13 +83,6 @@ task<reply> doctor(services* s, call) {
   co_return answer({{"backends", std::move(rows)}});
 }
 
-task<reply> templates(services* s, call) {
-  json rows = json::array();
-  for (const auto& name : s->sandboxes->images())
-    rows.push_back({{"name", name}, {"default", name == s->sandboxes->config().default_template}});
-  co_return answer(std::move(rows));
-}
-
 task<reply> plugins(services* s, call) { co_return answer(s->plugins()); }
 
 task<reply> plugin_schema(services* s, call c) {
@@ -140,9 +133,6 @@ void add_host_operations(services& s) {
   own(declare("host.doctor", "GET", "/v1/doctor", scope::read,
               "Say which walls this machine can give, and how to get what is missing", none, object),
       "", doctor);
-  own(declare("template.list", "GET", "/v1/templates", scope::read, "List what sandboxes can be made from", none,
-              list(object)),
-      "", templates);
   own(declare("plugin.list", "GET", "/v1/plugins", scope::read, "List plugins: where from, what they offer and need",
               none, list(object)),
       "", plugins);

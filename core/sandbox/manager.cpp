@@ -18,7 +18,8 @@ constexpr auto connect_limit = std::chrono::seconds(10);
 manager::manager(parts p)
     : parts_(std::move(p)), work_(parts_.executor, [this](std::string_view name, std::string_view what) {
         parts_.log(log_level::error, std::string(name) + " failed: " + std::string(what));
-      }) {}
+      }),
+      templates_({parts_.executor, parts_.blocking, parts_.templates, parts_.backends, parts_.log}) {}
 
 manager::~manager() = default;
 
@@ -26,9 +27,12 @@ task<void> manager::start() {
   std::error_code ignored;
   std::filesystem::remove_all(parts_.staging, ignored);  // clones cut short by a crash
   std::filesystem::create_directories(parts_.staging, ignored);
+  if (auto ready = co_await templates_.start(); !ready) co_return ready.error();
   if (auto listed = co_await list_images(); !listed) co_return listed.error();
   if (auto adopted = co_await adopt_all(); !adopted) co_return adopted.error();
   if (auto swept = co_await adopt_snapshots(); !swept) co_return swept.error();
+  if (auto swept = co_await templates_.sweep(); !swept)
+    parts_.log(log_level::warn, "old templates are kept: " + describe(swept.error()));
   work_.spawn("sandbox clock", tick());
   co_return result<void>{};
 }
@@ -37,6 +41,9 @@ task<void> manager::list_images() {
   for (const auto& [name, backend] : parts_.backends) {
     auto images = co_await backend->images();
     if (!images) co_return images.error();
+    if (backend->extension<vmm_templates>() != nullptr)
+      for (const auto& built : templates_.names())
+        if (std::find(images->begin(), images->end(), built) == images->end()) images->push_back(built);
     images_[name] = std::move(*images);
   }
   co_return result<void>{};
@@ -53,6 +60,7 @@ std::vector<std::string> manager::images() const {
 asio::awaitable<void> manager::stop() {
   work_.cancel();
   co_await work_.join();
+  co_await templates_.stop();
   for (const auto& l : all())
     if (l->rec.status == state::running) (void)co_await write_down(l);
   for (auto& [id, l] : sandboxes_) drop_client(*l);

@@ -17,6 +17,7 @@
 #include "core/runtime/scope.hpp"
 #include "core/sandbox/agent_client.hpp"
 #include "core/sandbox/record.hpp"
+#include "core/sandbox/templates.hpp"
 
 namespace caged::sandbox {
 
@@ -47,6 +48,7 @@ struct live {
   asio::steady_timer changed;             // cancelled at each change of state: a condition variable
   std::chrono::steady_clock::time_point last_used = std::chrono::steady_clock::now();
   int calls = 0;                          // operations and streams under way; an idle sandbox has none
+  std::string image;                      // of the backend, once it is known: the template with its packages
   std::string from_snapshot;              // what the next box is made of; empty: the template
   unsigned generation = 0;                // grows when another box takes the place of the sandbox's
   bool watched = false;                   // watch_box runs for it
@@ -98,6 +100,7 @@ class manager {
     // Adds what every sandbox's environment gets from the host; may be empty.
     std::function<result<void>(const record& r, std::map<std::string, std::string>& env)> add_environment;
     std::filesystem::path staging;                 // for clones; emptied by start()
+    std::filesystem::path templates;               // what is built
     std::function<void(log_level, std::string)> log;
   };
   explicit manager(parts p);
@@ -142,6 +145,10 @@ class manager {
   task<json> export_snapshot(std::string snapshot_id, int fd);
   task<json> import_snapshot(std::string id, json about, int fd);
 
+  templates& built() noexcept { return templates_; }
+  // conflict while a living sandbox is made of it.
+  task<void> remove_template(std::string name);
+
   // Writes facts about a sandbox, durable when it returns.
   task<void> note(std::shared_ptr<live> l, std::string type, json data, std::chrono::microseconds took = {});
   // The same, with the sandbox's record and further writes in one commit.
@@ -178,10 +185,21 @@ class manager {
   // manager_setup.cpp
   asio::awaitable<void> set_up(std::shared_ptr<live> l, std::string repo_token);
   task<void> make_box(std::shared_ptr<live> l);
-  task<void> fetch_repository(std::shared_ptr<live> l, std::string token);
+  task<void> build_up(std::shared_ptr<live> l, std::string token);
+  // To the staging folder on the host; the folder that goes to /workspace.
+  task<std::filesystem::path> fetch_repository(std::shared_ptr<live> l, std::string token);
+  task<void> unpack_repository(std::shared_ptr<live> l, std::filesystem::path folder);
+  asio::awaitable<void> forget_staging(std::shared_ptr<live> l);
   task<void> unpack(std::shared_ptr<live> l, std::shared_ptr<byte_source> tar);
   task<void> check_software(std::shared_ptr<live> l);
   task<void> run_init(std::shared_ptr<live> l);
+  // manager_template.cpp
+  task<void> prepare_template(std::shared_ptr<live> l);
+  task<std::string> layer_key(std::shared_ptr<live> l, std::filesystem::path repository);
+  task<std::vector<json>> layer_rows();
+  task<std::string> find_layer(std::string key);
+  task<void> keep_layer(std::shared_ptr<live> l, std::string key);
+  task<void> drop_layer(std::string id, std::string backend_name);
   // manager_network.cpp
   // Opens the way out of a box that was made or adopted, where it has one.
   task<void> open_network(std::shared_ptr<live> l);
@@ -226,6 +244,7 @@ class manager {
   runtime::async_mutex snapshots_;  // one snapshot at a time: their limits are counted
   std::unordered_map<std::string, std::shared_ptr<live>> sandboxes_;
   image_table images_;
+  templates templates_;
 };
 
 }  // namespace caged::sandbox

@@ -27,12 +27,13 @@ task<box_info> begin_box(vmm_backend& backend, box_spec spec, state now) {
 asio::awaitable<void> manager::set_up(std::shared_ptr<live> l, std::string repo_token) {
   auto guard = co_await l->lifecycle.lock();
   if (l->rec.status != state::pending) co_return;  // destroyed before it began
-  result<void> step = co_await make_box(l);
   const bool from_template = l->from_snapshot.empty();
+  result<void> step;
+  if (from_template)
+    step = co_await build_up(l, std::move(repo_token));
+  else
+    step = co_await make_box(l);
   l->from_snapshot.clear();
-  if (step && from_template && !l->rec.repo.url.empty()) step = co_await fetch_repository(l, std::move(repo_token));
-  if (step && from_template && !(l->rec.packages.empty() && l->rec.agents.empty())) step = co_await check_software(l);
-  if (step && from_template && !l->rec.init_script.empty()) step = co_await run_init(l);
   const bool brought_in = from_template && (!l->rec.repo.url.empty() || !l->rec.init_script.empty());
   if (step && brought_in) {
     // What the user's commands change is told apart from what set-up brought in. The backend's own mark is the start.
@@ -62,19 +63,80 @@ asio::awaitable<void> manager::set_up(std::shared_ptr<live> l, std::string repo_
   (void)co_await become(l, state::error, std::move(fact));
 }
 
+// A box of a template, or of what the same set-up left the last time.
+task<void> manager::build_up(std::shared_ptr<live> l, std::string token) {
+  const record& r = l->rec;
+  if (auto ready = co_await prepare_template(l); !ready) co_return ready.error();
+  std::filesystem::path repository;
+  result<void> step;
+  if (!r.repo.url.empty()) {
+    auto fetched = co_await fetch_repository(l, std::move(token));
+    if (fetched)
+      repository = std::move(*fetched);
+    else
+      step = fetched.error();
+  }
+  std::string key;
+  if (step && !r.init_script.empty()) {
+    auto known = co_await layer_key(l, repository);
+    if (known) key = std::move(*known);
+    auto layer = co_await find_layer(key);
+    if (layer && !layer->empty()) {
+      l->from_snapshot = *layer;
+      step = co_await make_box(l);
+      l->from_snapshot.clear();
+      if (step) {
+        json fact{{"phase", "setup"}, {"step", "init_script"}, {"cached", true}, {"layer", *layer}};
+        fact["message"] = "the init script has run before on the same files: its result was taken";
+        step = co_await note(l, "lifecycle", std::move(fact));
+        co_await forget_staging(l);
+        co_return step;
+      }
+      parts_.log(log_level::warn, "the layer " + *layer + " is dropped: " + describe(step.error()));
+      step = co_await drop_layer(*layer, r.backend);
+    }
+  }
+  if (step) step = co_await make_box(l);
+  if (step && !repository.empty()) step = co_await unpack_repository(l, repository);
+  co_await forget_staging(l);
+  if (step && !(r.packages.empty() && r.agents.empty())) step = co_await check_software(l);
+  if (!step || r.init_script.empty()) co_return step;
+  auto backend = backend_of(r);
+  auto before = co_await (*backend)->usage(r.id);
+  step = co_await run_init(l);
+  if (!step || key.empty()) co_return step;
+  auto after = co_await (*backend)->usage(r.id);
+  // Processes that the script left running are part of its result, and files alone would not bring them back.
+  if (before && after && after->tasks.value_or(1) <= before->tasks.value_or(0)) {
+    if (auto kept = co_await keep_layer(l, std::move(key)); !kept && kept.error().code != errc::unsupported)
+      parts_.log(log_level::warn, "what the init script left is not kept: " + describe(kept.error()));
+  }
+  co_return step;
+}
+
+asio::awaitable<void> manager::forget_staging(std::shared_ptr<live> l) {
+  auto cleaning = [staging = parts_.staging / l->rec.id] {
+    std::error_code ignored;
+    std::filesystem::remove_all(staging, ignored);
+    return 0;
+  };
+  co_await runtime::on_pool(parts_.blocking, std::move(cleaning));
+}
+
 task<void> manager::make_box(std::shared_ptr<live> l) {
   const record& r = l->rec;
   auto backend = backend_of(r);
   if (!backend) co_return backend.error();
   box_spec spec;
   spec.id = r.id;
-  spec.image = r.template_name;
+  spec.image = l->image.empty() ? r.template_name : l->image;
   spec.cpus = r.cpus;
   spec.memory_bytes = static_cast<std::uint64_t>(r.memory_mb) << 20;
   spec.disk_bytes = static_cast<std::uint64_t>(r.disk_gb) << 30;
   spec.max_processes = parts_.config->limits.max_processes;
   spec.network_mode = r.network_mode;
   spec.env = r.env;
+  for (const auto& [key, value] : templates_.environment_of(r.template_name)) spec.env.try_emplace(key, value);
   spec.env.try_emplace("CAGED_SANDBOX_ID", r.id);
   if (parts_.add_environment)
     if (auto added = parts_.add_environment(r, spec.env); !added) co_return added.error();
@@ -97,7 +159,7 @@ task<void> manager::make_box(std::shared_ptr<live> l) {
   co_return result<void>{};
 }
 
-task<void> manager::fetch_repository(std::shared_ptr<live> l, std::string token) {
+task<std::filesystem::path> manager::fetch_repository(std::shared_ptr<live> l, std::string token) {
   json begun{{"phase", "setup"}, {"step", "repository"}, {"message", "fetching " + l->rec.repo.url}};
   if (auto noted = co_await note(l, "lifecycle", std::move(begun)); !noted) co_return noted.error();
   fetch_request want;
@@ -110,19 +172,13 @@ task<void> manager::fetch_repository(std::shared_ptr<live> l, std::string token)
   auto fetched = co_await runtime::on_pool(parts_.blocking, std::move(fetching));
   if (!fetched) co_return fetched.error();
   if (l->rec.repo.commit.empty()) l->rec.repo.commit = fetched->commit;
-  auto packed = pack_folder(parts_.executor, parts_.blocking, fetched->folder);
-  result<void> unpacked;
-  if (packed)
-    unpacked = co_await unpack(l, *packed);
-  else
-    unpacked = packed.error();
-  auto cleaning = [staging = want.staging] {
-    std::error_code ignored;
-    std::filesystem::remove_all(staging, ignored);
-    return 0;
-  };
-  co_await runtime::on_pool(parts_.blocking, std::move(cleaning));
-  co_return unpacked;
+  co_return fetched->folder;
+}
+
+task<void> manager::unpack_repository(std::shared_ptr<live> l, std::filesystem::path folder) {
+  auto packed = pack_folder(parts_.executor, parts_.blocking, folder);
+  if (!packed) co_return packed.error();
+  co_return co_await unpack(l, *packed);
 }
 
 // The archive is taken apart inside the box, by the box's own tar: hostile names cannot reach the host.

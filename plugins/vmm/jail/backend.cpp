@@ -122,7 +122,19 @@ task<std::vector<box_info>> backend::adopt(std::vector<std::string> known) {
   co_return co_await on_pool<std::vector<box_info>>(std::move(work));
 }
 
-task<std::vector<std::string>> backend::images() { co_return std::vector<std::string>{"host"}; }
+task<std::vector<std::string>> backend::images() { co_return keeper_->images(); }
+
+task<void> backend::offer(std::vector<vmm_template> all) {
+  auto k = keeper_;
+  auto work = [k, all] { return k->offer(all); };
+  co_return co_await on_pool<void>(std::move(work));
+}
+
+task<std::vector<std::string>> backend::roots_in_use() {
+  auto k = keeper_;
+  auto work = [k]() -> result<std::vector<std::string>> { return k->roots_in_use(); };
+  co_return co_await on_pool<std::vector<std::string>>(std::move(work));
+}
 
 task<std::vector<probe>> backend::probe_machine() {
   auto k = keeper_;
@@ -208,6 +220,7 @@ task<std::vector<owned_fd>> backend::inner_sockets(std::string id, int family, u
 void* backend::find_extension(std::string_view name) noexcept {
   if (name == vmm_network::interface_name) return static_cast<vmm_network*>(this);
   if (name == vmm_archive::interface_name) return static_cast<vmm_archive*>(this);
+  if (name == vmm_templates::interface_name) return static_cast<vmm_templates*>(this);
   return vmm_backend::find_extension(name);
 }
 

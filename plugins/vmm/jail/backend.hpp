@@ -5,10 +5,11 @@
 
 #include <caged/vmm.hpp>
 #include <caged/vmm_archive.hpp>
+#include <caged/vmm_templates.hpp>
 
 namespace caged::vmm::jail {
 
-class backend final : public vmm_backend, public vmm_network, public vmm_archive {
+class backend final : public vmm_backend, public vmm_network, public vmm_archive, public vmm_templates {
  public:
   backend(host& from, const json& config);
 
@@ -30,6 +31,8 @@ class backend final : public vmm_backend, public vmm_network, public vmm_archive
   task<void> remove_snapshot(std::string snapshot_id) override;
   task<void> export_snapshot(std::string snapshot_id, int fd) override;
   task<snapshot_info> import_snapshot(std::string snapshot_id, int fd, std::uint64_t most_bytes) override;
+  task<void> offer(std::vector<vmm_template> all) override;
+  task<std::vector<std::string>> roots_in_use() override;
   task<void> mark_files(std::string id) override;
   task<std::vector<box_change>> changes(std::string id) override;
   task<box_gate> open_gate(std::string id) override;

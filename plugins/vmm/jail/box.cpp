@@ -17,6 +17,7 @@ json box_record::to_json() const {
           {"walls", walls},
           {"missing", missing},
           {"owners_mapped", owners_mapped},
+          {"disk_limit", disk_limit},
           {"witness", witness}};
 }
 
@@ -42,6 +43,7 @@ result<box_record> box_record::parse(const std::string& text) {
     r.walls = value->at("walls").get<std::vector<std::string>>();
     r.missing = value->at("missing").get<std::vector<std::string>>();
     r.owners_mapped = value->at("owners_mapped").get<bool>();
+    r.disk_limit = value->value("disk_limit", std::uint64_t{0});
     r.witness = value->at("witness").get<std::uint64_t>();
     return r;
   } catch (const json::exception& e) {

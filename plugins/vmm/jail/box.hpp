@@ -22,6 +22,7 @@ struct box_record {
   std::uint32_t disk_base = 0;   // first id of the owners of its files on disk; 0: an ordinary user's box
   std::vector<std::string> walls, missing;
   bool owners_mapped = false;
+  std::uint64_t disk_limit = 0;  // bytes; 0: none
   std::uint64_t witness = 0;     // under which number the witness knows it; 0: its executions are not observed
 
   json to_json() const;
@@ -46,6 +47,14 @@ struct box {
   std::uint64_t disk_bytes = 0;
   std::chrono::steady_clock::time_point disk_known{};
   std::chrono::steady_clock::duration disk_cost{};
+  // What is known of limits that it has hit.
+  struct {
+    std::chrono::microseconds cpu{0};
+    std::uint64_t oom_kills = 0, refused_forks = 0;
+    bool disk_full = false;
+    std::chrono::steady_clock::time_point disk_next{};
+    std::map<std::string, std::chrono::steady_clock::time_point> told;
+  } limits;
 };
 
 box_info describe_box(const box_record& record);

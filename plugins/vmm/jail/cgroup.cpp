@@ -365,6 +365,12 @@ std::optional<std::uint64_t> box_cgroup::oom_kills() const {
   return keyed(memory->second + "/memory.oom_control", "oom_kill");
 }
 
+std::optional<std::uint64_t> box_cgroup::refused_forks() const {
+  const auto pids = folders.find("pids");
+  if (pids == folders.end()) return std::nullopt;
+  return keyed(pids->second + "/pids.events", "max");
+}
+
 result<void> box_cgroup::remove(std::chrono::milliseconds deadline) const {
   const auto until = clock::now() + deadline;
   std::set<std::string> each;

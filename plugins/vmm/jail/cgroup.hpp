@@ -32,6 +32,7 @@ class box_cgroup {
   // Processor time alone, for who asks often.
   std::optional<std::chrono::microseconds> cpu() const;
   std::optional<std::uint64_t> oom_kills() const;
+  std::optional<std::uint64_t> refused_forks() const;
   // Removes the groups; they are empty once the processes are gone, which the kernel may tell a little later.
   result<void> remove(std::chrono::milliseconds deadline) const;
 

@@ -418,7 +418,7 @@ result<void> make_skeleton(int fs, const host_template& from, const std::string&
     b.folder(layers.get(), l.folder + "/upper", 0755);
     b.folder(layers.get(), l.folder + "/work", 0755);
   }
-  if (owner == 0) {
+  if (owner == 0 && from.own_folders) {
     std::error_code ec;
     for (const std::string path : opened_folders) {
       const auto slash = path.find('/');

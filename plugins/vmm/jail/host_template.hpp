@@ -20,10 +20,14 @@ struct host_template {
   std::vector<layer> layers;                                  // "etc" among them
   std::vector<std::pair<std::string, std::string>> links;     // name in the root → target: "bin" → "usr/bin"
   std::string etc_folder;                                     // name below the template folder, by content
+  bool own_folders = true;  // the layers belong to the host's root: an ordinary user's box needs folders above them
 };
 
 // Copies what programs need of /etc into `folder` (once for each content) and lists the layers. Blocks.
 result<host_template> prepare_host_template(const std::filesystem::path& folder, const template_options& options);
+
+// The same of a folder that holds a whole root file system and never changes. folder_template.cpp
+result<host_template> folder_template(const std::filesystem::path& root);
 
 // Removes copies of /etc that no box uses. `used` are names of etc folders.
 void remove_old_templates(const std::filesystem::path& folder, const std::vector<std::string>& used);

@@ -75,10 +75,13 @@ result<void> keeper::open() {
   const auto where = std::filesystem::canonical(options_.data, ec).string();
   cgroups_ = cgroup_tree::find(options_.cgroup_root, "caged-" + sha256_hex(where).substr(0, 8));
   open_warm();
-  return open_evidence();
+  if (auto opened = open_evidence(); !opened) return opened;
+  open_limits();
+  return {};
 }
 
 void keeper::close() {
+  close_limits();
   warm_->close();
   close_evidence();
   cgroups_.remove_empty_places();  // succeeds only where no box lives

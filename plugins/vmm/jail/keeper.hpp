@@ -9,6 +9,7 @@
 #include "witness_link.hpp"
 
 #include <caged/vmm_network.hpp>
+#include <caged/vmm_templates.hpp>
 #include <functional>
 #include <map>
 #include <memory>
@@ -24,6 +25,10 @@ struct kept_snapshot {
   std::string etc_folder;
   std::uint32_t disk_base = 0;
 };
+
+// Longer than `bytes` no file gets that the process writes, nor those that it starts; `most` is what it may raise
+// that to by itself.
+void limit_file_size(pid_t pid, std::uint64_t bytes, std::uint64_t most);
 
 class keeper {
  public:
@@ -47,6 +52,10 @@ class keeper {
   result<void> remove_snapshot(const std::string& snapshot_id);
   result<void> export_snapshot(const std::string& snapshot_id, unique_fd to);
   result<snapshot_info> import_snapshot(const std::string& snapshot_id, unique_fd from, std::uint64_t most_bytes);
+  // keeper_template.cpp
+  result<void> offer(const std::vector<vmm_template>& all);
+  std::vector<std::string> images();
+  std::vector<std::string> roots_in_use();
   result<std::vector<probe>> probe_machine();
   result<box_gate> open_gate(const std::string& id);
   result<std::vector<owned_fd>> inner_sockets(const std::string& id, int family, unsigned count);
@@ -61,7 +70,8 @@ class keeper {
  private:
   struct parts;  // what a box is made of until it stands
 
-  result<void> check(const box_spec& spec) const;
+  result<void> check(const box_spec& spec);
+  result<host_template> template_of(const std::string& image);
   result<std::shared_ptr<box>> make_reserved(const box_spec& spec);
   result<void> build(const box_spec& spec, box& b, parts& p);
   // The files a box begins with: the template's, or a snapshot's.
@@ -107,6 +117,17 @@ class keeper {
   // Of a box that a host before us made. False: its executions would fail or go unseen, so it cannot be kept.
   bool resume_evidence(box& b);
 
+  // keeper_limits.cpp
+  void open_limits();
+  void close_limits();
+  void look_at_limits();
+  void look_at_counters(box& b);
+  void look_at_disk(box& b);
+  void tell_limit(box& b, const std::string& limit, json more);
+  // No file in the box may become longer than this.
+  void set_growth(box& b, std::uint64_t most);
+  void end_fillers(box& b);
+
   const settings options_;
   host& host_;
   const bool root_;
@@ -123,7 +144,12 @@ class keeper {
   std::set<std::string> making_;
   std::set<std::string> gone_;  // destroyed here: destroying again is fine
   std::set<int> slots_;
+  std::map<std::string, host_template> offered_;  // by name
   std::unique_ptr<warm_boxes> warm_;
+  std::mutex limits_guard_;
+  std::condition_variable limits_changed_;
+  bool limits_closing_ = false;
+  std::thread limits_thread_;
 };
 
 }  // namespace caged::vmm::jail

@@ -67,13 +67,13 @@ result<unique_fd> environment_file(const std::map<std::string, std::string>& env
 
 }  // namespace
 
-result<void> keeper::check(const box_spec& spec) const {
+result<void> keeper::check(const box_spec& spec) {
   if (!valid_id(spec.id))
     return invalid("the id \"" + spec.id + "\" is not usable", "Use 1 to 63 letters, digits, dashes and underscores.",
                    "/id");
-  if (spec.image != "host")
-    return fail(errc::not_found, "unknown_template", "the jail has no template \"" + spec.image + "\"",
-                "Use one of: host.", "/template");
+  // A snapshot says itself what it lies on.
+  if (spec.snapshot.empty())
+    if (auto known = template_of(spec.image); !known) return known.error();
   if (const auto& mode = spec.network_mode; mode != "none" && mode != "allowlist" && mode != "full" && mode != "learn")
     return fail(errc::unsupported, "network_mode_unsupported", "the jail knows no network mode \"" + mode + "\"",
                 "Use none, allowlist, full or learn.", "/network_mode");
@@ -96,7 +96,9 @@ result<std::shared_ptr<box>> keeper::make(const box_spec& spec) {
       return fail(errc::conflict, "sandbox_exists", "a box \"" + spec.id + "\" exists already", "Choose another id.");
     }
   }
-  result<std::shared_ptr<box>> made = spec.snapshot.empty() ? take_warm(spec) : nullptr;
+  // Of templates that may be built anew or removed none are made ahead.
+  const bool ahead = spec.snapshot.empty() && spec.image == "host";
+  result<std::shared_ptr<box>> made = ahead ? take_warm(spec) : nullptr;
   if (!*made) made = make_reserved(spec);
   {
     const std::lock_guard lock(guard_);
@@ -106,7 +108,7 @@ result<std::shared_ptr<box>> keeper::make(const box_spec& spec) {
       gone_.erase(spec.id);
     }
   }
-  if (made && spec.snapshot.empty()) warm_->want(spec);
+  if (made && ahead) warm_->want(spec);
   return made;
 }
 
@@ -185,10 +187,15 @@ result<void> keeper::build(const box_spec& spec, box& b, parts& p) {
                   "Destroy a sandbox, or raise plugins.vmm.jail.max_boxes.");
     p.owner = options_.uid_base + static_cast<std::uint32_t>(b.record.slot) * 65536u;
   }
-  b.record.layers = template_.layers;
-  b.record.etc_folder = template_.etc_folder;
   b.record.disk_base = p.owner;
-  if (!spec.snapshot.empty()) {
+  b.record.disk_limit = spec.disk_bytes;
+  if (spec.snapshot.empty()) {
+    auto from = template_of(spec.image);
+    if (!from) return from.error();
+    b.record.layers = from->layers;
+    b.record.etc_folder = from->etc_folder;
+    p.fresh = std::move(*from);
+  } else {
     auto from = find_snapshot(spec.snapshot);
     if (!from) return from.error();
     b.record.layers = from->layers;
@@ -215,8 +222,8 @@ result<void> keeper::fill_folder(const box_spec& spec, box& b, parts& p) {
     auto fs = make_volume(p.folder.get(), "fs");
     if (!fs) return fs.error();
     p.fs = std::move(*fs);
-    if (auto made = make_skeleton(p.fs.get(), template_, spec.id, p.owner); !made) return made;
-    b.mark = to_manifest(scan(p.fs.get(), template_.layers));
+    if (auto made = make_skeleton(p.fs.get(), p.fresh, spec.id, p.owner); !made) return made;
+    b.mark = to_manifest(scan(p.fs.get(), p.fresh.layers));
     return {};
   }
   if (auto copied = copy_volume(p.from->fs.get(), p.folder.get(), "fs"); !copied) return copied;
@@ -308,6 +315,7 @@ result<void> keeper::start(const box_spec& spec, box& b, parts& p) {
   auto made = launch(options_.launcher, what, fds,
                      [this, &b](const process_identity& process) -> result<void> {
                        b.record.process = process;
+                       limit_file_size(process.pid, b.record.disk_limit, b.record.disk_limit);
     // Before it runs anything: all that it ever starts is counted and limited.
                        if (auto placed = b.record.cgroup.add(process.pid); !placed) return placed;
                        return write_record(b.record);

@@ -14,6 +14,7 @@ struct keeper::parts {
   bool ahead = false;      // the agent waits for its environment, which comes through `env_write`
   unique_fd env_write;
   std::optional<kept_snapshot> from;
+  host_template fresh;     // where it is not made from a snapshot
   std::string host_name;   // set: another than the id
 };
 

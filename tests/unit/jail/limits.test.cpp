@@ -60,6 +60,54 @@ TEST_F(jail_limits, counts_what_the_box_wrote) {
   EXPECT_GE(host_->await(jail_->usage("disk"))->disk_bytes.value_or(0), before + (8u << 20));
 }
 
+bool is_limit(const event& e, const std::string& id, const char* limit) {
+  return e.sandbox_id == id && e.type == "error" && e.data.value("limit", "") == limit;
+}
+
+TEST_F(jail_limits, stops_whoever_fills_the_disk) {
+  box_spec spec = small_box("full");
+  spec.disk_bytes = 64ull << 20;
+  make(spec);
+  make(small_box("beside"));
+  // One file is stopped at once, many when they are seen.
+  auto one = run_in(*host_, *jail_, "full", "head -c 200M /dev/zero > one; rm -f one");
+  ASSERT_TRUE(one);
+  auto many = run_in(*host_, *jail_, "full",
+                     "trap '' XFSZ; for i in $(seq 400); do head -c 8M /dev/zero > f$i || exit 3; sleep 0.02; done; exit 0",
+                     std::chrono::seconds(50));
+  ASSERT_TRUE(many) << describe(many.error());
+  EXPECT_NE(many->exit_code(), 0);
+  const auto told = host_->facts([](const event& e) { return is_limit(e, "full", "disk"); });
+  ASSERT_FALSE(told.empty());
+  EXPECT_EQ(told[0].data["reason"], "disk_limit");
+  EXPECT_FALSE(told[0].data["action"].get<std::string>().empty());
+  EXPECT_EQ(output("beside", "head -c 8M /dev/zero > f && echo fine"), "fine\n");
+  EXPECT_EQ(output("full", "rm -f f*; echo removed"), "removed\n");
+  // Whoever takes the limit back for himself ends when he is past it.
+  (void)run_in(*host_, *jail_, "full",
+               "trap '' XFSZ; for i in $(seq 400); do (ulimit -S -f unlimited; head -c 8M /dev/zero > g$i); sleep 0.02; done",
+               std::chrono::seconds(50));
+  EXPECT_LT(host_->await(jail_->usage("full"))->disk_bytes.value_or(~0ull), 2 * spec.disk_bytes);
+  EXPECT_EQ(output("full", "rm -f g*; echo removed"), "removed\n");
+  // With room again it may write again.
+  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  std::string wrote;
+  while (wrote != "8388608\n" && std::chrono::steady_clock::now() < until)
+    wrote = output("full", "head -c 8M /dev/zero > again; stat -c %s again");
+  EXPECT_EQ(wrote, "8388608\n");
+}
+
+TEST_F(jail_limits, tells_of_memory_and_processes_that_ran_out) {
+  box_spec spec = small_box("poor");
+  spec.memory_bytes = 64ull << 20;
+  spec.max_processes = 24;
+  make(spec);
+  (void)run_in(*host_, *jail_, "poor", "python3 -c 'x = bytearray(200 << 20)'; true");
+  EXPECT_FALSE(host_->facts([](const event& e) { return is_limit(e, "poor", "memory"); }).empty());
+  (void)run_in(*host_, *jail_, "poor", "exec 2>/dev/null; for i in $(seq 60); do sleep 5 >/dev/null 2>&1 & done; true");
+  EXPECT_FALSE(host_->facts([](const event& e) { return is_limit(e, "poor", "processes"); }).empty());
+}
+
 TEST_F(jail_limits, freezes_and_thaws) {
   make(small_box("ice"));
   (void)run_in(*host_, *jail_, "ice", "(while :; do echo x >> /workspace/ticks; sleep 0.01; done) >/dev/null 2>&1 &");
