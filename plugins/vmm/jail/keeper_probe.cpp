@@ -3,6 +3,8 @@
 
 #include "files.hpp"
 
+#include <linux/seccomp.h>
+#include <sys/fanotify.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <cerrno>
@@ -54,6 +56,44 @@ probe landlock_probe() {
   return p;
 }
 
+probe exec_evidence_probe() {
+  seccomp_notif_sizes sizes{};
+  const bool has = ::syscall(SYS_seccomp, SECCOMP_GET_NOTIF_SIZES, 0, &sizes) == 0;
+  return {"evidence.exec",
+          "seccomp user notification (Linux 5.0)",
+          has,
+          true,
+          has ? "every execution is told to the host" : std::string("not there: ") + std::strerror(errno),
+          "Use a newer kernel, or accept its absence: plugins.vmm.jail.accept_missing."};
+}
+
+probe file_evidence_probe() {
+  const unique_fd queue(::fanotify_init(FAN_CLASS_NOTIF | FAN_CLOEXEC | FAN_REPORT_FID, O_RDONLY));
+  return {"evidence.files",
+          "fanotify with file identifiers (Linux 5.1)",
+          static_cast<bool>(queue),
+          false,
+          queue ? "changes are told as they happen" : std::string("not there: ") + std::strerror(errno),
+          "Run the host as root; without it changes are found by comparing folders, and told as that."};
+}
+
+// Boxes see the host's clock, which nothing in them may set.
+probe time_namespace_probe() {
+  const bool has = ::access("/proc/self/ns/time", F_OK) == 0;
+  return {"timens", "time namespaces (Linux 5.6)", has, false,
+          has ? "offered; boxes share the host's boot time" : "not offered by this kernel", "Use a newer kernel."};
+}
+
+probe disk_limit_probe(bool freezes) {
+  return {"disk.limit",
+          "a control group that can be frozen",
+          freezes,
+          false,
+          freezes ? "no file outgrows the disk; four times a second all are counted, and at the limit none can grow"
+                  : "no file outgrows the disk; all of them together are only counted",
+          "Run as root, or in a systemd unit with Delegate=yes."};
+}
+
 }  // namespace
 
 result<std::vector<probe>> keeper::probe_machine() {
@@ -95,6 +135,12 @@ result<std::vector<probe>> keeper::probe_machine() {
     if (std::string(controller) == "freezer") p.required = false;
     out.push_back(std::move(p));
   }
+  const bool freezes = std::any_of(out.begin(), out.end(),
+                                   [](const probe& p) { return p.name == "cgroup.freezer" && p.available; });
+  out.push_back(exec_evidence_probe());
+  out.push_back(file_evidence_probe());
+  out.push_back(time_namespace_probe());
+  out.push_back(disk_limit_probe(freezes));
   probe ids{"userns.range",
             "a range of 65536 user ids for each box",
             root_,
