@@ -16,9 +16,11 @@ constexpr auto connect_limit = std::chrono::seconds(10);
 }  // namespace
 
 manager::manager(parts p)
-    : parts_(std::move(p)), work_(parts_.executor, [this](std::string_view name, std::string_view what) {
-        parts_.log(log_level::error, std::string(name) + " failed: " + std::string(what));
-      }),
+    : parts_(std::move(p)),
+      work_(parts_.executor,
+            [this](std::string_view name, std::string_view what) {
+              parts_.log(log_level::error, std::string(name) + " failed: " + std::string(what));
+            }),
       templates_({parts_.executor, parts_.blocking, parts_.templates, parts_.backends, parts_.log}) {}
 
 manager::~manager() = default;
@@ -237,6 +239,7 @@ task<record> manager::create(create_request request) {
   auto l = std::make_shared<live>(parts_.executor);
   l->rec = std::move(request.wanted);
   l->from_snapshot = std::move(request.from_snapshot);
+  l->granted = request.granted;
   do {
     l->rec.id = random_id("cage-", 12);
   } while (sandboxes_.contains(l->rec.id));

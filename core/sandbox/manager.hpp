@@ -26,6 +26,7 @@ struct create_request {
   record wanted;
   std::string repo_token;
   std::string from_snapshot;  // its files instead of a template's; nothing is fetched or run at set-up
+  scope granted = scope::unset;  // of who asks: only `full` may have a missing template built
 };
 
 using image_table = std::map<std::string, std::vector<std::string>>;  // by backend
@@ -50,6 +51,7 @@ struct live {
   int calls = 0;                          // operations and streams under way; an idle sandbox has none
   std::string image;                      // of the backend, once it is known: the template with its packages
   std::string from_snapshot;              // what the next box is made of; empty: the template
+  scope granted = scope::unset;           // of who asked for it; forgotten with the process
   unsigned generation = 0;                // grows when another box takes the place of the sandbox's
   bool watched = false;                   // watch_box runs for it
   std::map<int, std::int64_t> ports;      // listened on inside → when it was first seen, Unix microseconds

@@ -50,7 +50,7 @@ task<void> manager::prepare_template(std::shared_ptr<live> l) {
     e.data = {{"phase", "setup"}, {"step", "template"}, {"message", std::move(step)}};
     parts_.journal->publish(std::move(e));
   };
-  auto image = co_await templates_.ready(r.template_name, r.packages, std::move(tell));
+  auto image = co_await templates_.ready(r.template_name, r.packages, l->granted, std::move(tell));
   if (!image) co_return image.error();
   l->image = std::move(*image);
   co_return result<void>{};
@@ -71,10 +71,17 @@ task<std::string> manager::layer_key(std::shared_ptr<live> l, std::filesystem::p
     if (!sum) co_return std::string();
     content = sum->digest;
   }
-  const json what{{"backend", r.backend},     {"template", l->image},         {"digest", templates_.digest_of(l->image)},
-                  {"owner", r.owner_key},     {"repo", r.repo.url},           {"subdirectory", r.repo.subdirectory},
-                  {"content", content},       {"env", r.env},                 {"script", r.init_script},
-                  {"network", r.network_mode}, {"allowlist", r.allowlist}};
+  const json what{{"backend", r.backend},
+                  {"template", l->image},
+                  {"digest", templates_.digest_of(l->image)},
+                  {"owner", r.owner_key},
+                  {"repo", r.repo.url},
+                  {"subdirectory", r.repo.subdirectory},
+                  {"content", content},
+                  {"env", r.env},
+                  {"script", r.init_script},
+                  {"network", r.network_mode},
+                  {"allowlist", r.allowlist}};
   co_return sha256_hex(to_text(what));
 }
 
@@ -114,9 +121,12 @@ task<void> manager::keep_layer(std::shared_ptr<live> l, std::string key) {
   const std::string id = "layer-" + key.substr(0, 32);
   auto taken = co_await (*backend)->snapshot(l->rec.id, id, most_layer_bytes);
   if (!taken && taken.error().code != errc::conflict) co_return taken.error();
-  json row{{"id", id},           {"key", key},
-           {"backend", l->rec.backend}, {"template", l->rec.template_name},
-           {"size_bytes", taken ? taken->bytes : 0}, {"used_us", base::now_us()}};
+  json row{{"id", id},
+           {"key", key},
+           {"backend", l->rec.backend},
+           {"template", l->rec.template_name},
+           {"size_bytes", taken ? taken->bytes : 0},
+           {"used_us", base::now_us()}};
   write put = put_of(row);
   if (auto kept = co_await commit_one(std::move(put)); !kept) co_return kept.error();
   auto rows = co_await layer_rows();

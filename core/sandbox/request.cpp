@@ -104,6 +104,7 @@ result<create_request> parse_create(const json& a, const caller& who, const conf
   record& r = request.wanted;
   r.name = a.value("name", "");
   r.owner_key = who.key_id;
+  request.granted = who.granted;
   const std::string wanted = a.value("template", "");
   std::string asked = a.value("backend", "");
   if (asked == "auto") asked.clear();

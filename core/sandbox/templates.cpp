@@ -148,7 +148,7 @@ task<built_template> templates::build(template_recipe recipe, template_store::re
   co_return std::move(*made);
 }
 
-task<std::string> templates::ready(std::string name, std::vector<std::string> packages,
+task<std::string> templates::ready(std::string name, std::vector<std::string> packages, scope granted,
                                    std::function<void(std::string)> tell) {
   auto recipe = recipe_of(name);
   if (!recipe) co_return recipe.error();
@@ -160,6 +160,12 @@ task<std::string> templates::ready(std::string name, std::vector<std::string> pa
     wanted = recipe->name;
   }
   if (!store_->find(wanted)) {
+    if (granted != scope::full)
+      co_return fail(
+          errc::permission_denied, "template_not_built",
+          "the template " + wanted + " is not built, and building it runs package scripts on the host; the " +
+              "key's scope is " + std::string(to_string(granted)),
+          "Have the owner of a key of scope full build it (`caged template build`, or once `caged up`).", "/template");
     tell("building the template " + wanted);
     auto made = co_await build(std::move(*recipe), template_store::rebuild::when_changed, tell);
     if (!made) co_return made.error();

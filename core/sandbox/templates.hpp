@@ -1,6 +1,7 @@
 // Templates as the rest of the host sees them: built in the background, offered to backends, ready for a sandbox.
 #pragma once
 
+#include <caged/operation.hpp>
 #include <caged/vmm.hpp>
 #include <map>
 #include <memory>
@@ -36,8 +37,9 @@ class templates {
   // Begins a build and answers its row; conflict while the same name is being built.
   result<json> begin(template_recipe recipe, template_store::rebuild when);
   // What a sandbox of `name` with these packages is to be made of: builds it where it is missing, and looks whether its
-  // files are what they were. `tell` hears the steps of a build.
-  task<std::string> ready(std::string name, std::vector<std::string> packages,
+  // files are what they were. `tell` hears the steps of a build. Packages run scripts on the host when they are
+  // installed: only for `full` is anything built (permission_denied, reason "template_not_built").
+  task<std::string> ready(std::string name, std::vector<std::string> packages, scope granted,
                           std::function<void(std::string)> tell);
   std::string digest_of(const std::string& name) const;
   std::map<std::string, std::string> environment_of(const std::string& name) const;

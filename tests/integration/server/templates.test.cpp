@@ -16,7 +16,8 @@ class Templates : public ServerTest {
     // A root file system of a shell, what it loads, and a few tools: made of the machine's own.
     const std::string script =
         "set -e; cd " + source.string() +
-        "; mkdir -p etc usr/bin usr/lib tmp root; ln -s usr/bin bin; ln -s usr/lib lib; ln -s usr/lib lib64; echo mine > etc/motd;"
+        "; mkdir -p etc usr/bin usr/lib tmp root; ln -s usr/bin bin; ln -s usr/lib lib; ln -s usr/lib lib64; echo mine "
+        "> etc/motd;"
         "for p in sh cat ls mkdir tar sleep; do f=$(command -v $p); cp -L $f usr/bin/$p;"
         " for l in $(ldd $f | grep -o \"/[^ ]*\"); do mkdir -p .$(dirname $l); cp -L $l .$l; done; done";
     ASSERT_EQ(::system(("sh -c '" + script + "' 2>/dev/null").c_str()), 0);
@@ -26,8 +27,7 @@ class Templates : public ServerTest {
     fs::remove_all(source);
   }
   json build(const std::string& name) {
-    call("POST", "/v1/templates",
-         {{"name", name}, {"recipe", {{"from", "folder"}, {"path", source.string()}}}});
+    call("POST", "/v1/templates", {{"name", name}, {"recipe", {{"from", "folder"}, {"path", source.string()}}}});
     json row;
     EXPECT_TRUE(eventually(
         [&] {
@@ -73,7 +73,9 @@ TEST_F(Templates, AnInitScriptRunsOnceForTheSameFiles) {
   const json body{{"template", "mine"},
                   {"init_script", "cat /proc/sys/kernel/random/uuid > /workspace/run; mkdir -p /opt/made"},
                   {"wait", true}};
-  const auto run_of = [this](const std::string& id) { return exec(id, "cat /workspace/run; ls -d /opt/made")["stdout"]; };
+  const auto run_of = [this](const std::string& id) {
+    return exec(id, "cat /workspace/run; ls -d /opt/made")["stdout"];
+  };
   const json first = run_of(make(body)), second = run_of(make(body));
   EXPECT_EQ(first.get<std::string>().size(), std::string("01234567-0123-0123-0123-012345678901\n/opt/made\n").size());
   EXPECT_EQ(first, second);
@@ -83,6 +85,18 @@ TEST_F(Templates, AnInitScriptRunsOnceForTheSameFiles) {
   json other = body;
   other["init_script"] = "echo twice >> /workspace/log";
   EXPECT_EQ(exec(make(other), "cat /workspace/log")["stdout"], "twice\n");
+}
+
+TEST_F(Templates, OnlyAKeyOfScopeFullHasATemplateBuilt) {
+  const json fresh = call("POST", "/v1/account/keys", {{"name", "builder"}, {"scope", "sandbox"}});
+  auto agent = host->client(fresh["key"].get<std::string>());
+  EXPECT_EQ(agent.call("POST", "/v1/sandboxes", {{"template", "go"}, {"wait", true}}).error().reason,
+            "template_not_built");
+  build("shared");
+  auto given = agent.call("POST", "/v1/sandboxes", {{"template", "shared"}, {"wait", true}});
+  ASSERT_TRUE(given) << given.error().message;
+  call("DELETE", "/v1/sandboxes/" + (*given)["id"].get<std::string>());
+  call("DELETE", "/v1/account/keys/" + fresh["info"]["id"].get<std::string>());
 }
 
 TEST_F(Templates, FilesThatAreGoneRefuseTheNextSandboxAndHarmNoneThatLives) {
@@ -98,7 +112,8 @@ TEST_F(Templates, FilesThatAreGoneRefuseTheNextSandboxAndHarmNoneThatLives) {
   EXPECT_EQ(refused("POST", "/v1/sandboxes", {{"template", "gone"}, {"wait", true}}).reason, "template_tampered");
   EXPECT_EQ(refused("GET", "/v1/templates/gone?verify=true").reason, "template_tampered");
   call("POST", "/v1/templates", {{"name", "gone"}, {"fresh", true}});
-  EXPECT_TRUE(eventually([&] { return !call("GET", "/v1/templates/gone").contains("build"); }, std::chrono::seconds(60)));
+  EXPECT_TRUE(
+      eventually([&] { return !call("GET", "/v1/templates/gone").contains("build"); }, std::chrono::seconds(60)));
   EXPECT_EQ(exec(make({{"template", "gone"}}), "cat /etc/motd")["stdout"], "mine\n");
 }
 
