@@ -6,7 +6,7 @@
 namespace caged::network {
 namespace {
 
-using kind = request_stream::step::kind;
+using step_kind = request_stream::step::kind;
 
 struct followed {
   std::vector<std::string> hosts;
@@ -21,14 +21,14 @@ followed follow(std::string_view bytes, std::size_t size) {
   std::string buffer;
   while (true) {
     const auto step = stream.next(buffer);
-    if (step.what == kind::malformed) {
+    if (step.what == step_kind::malformed) {
       out.malformed = true;
       return out;
     }
-    if (step.what == kind::judge) {
+    if (step.what == step_kind::judge) {
       out.hosts.push_back(step.head.host);
       stream.allow();
-    } else if (step.what == kind::forward) {
+    } else if (step.what == step_kind::forward) {
       out.forwarded += buffer.substr(0, step.count);
       buffer.erase(0, step.count);
     } else {
