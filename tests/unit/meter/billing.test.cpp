@@ -41,8 +41,8 @@ class unreliable : public storage {
 
 TEST(Billing, NoSequenceOfFailuresAndRestartsPostsTwiceOrLoses) {
   testing::folder at;
+  fake_host host;  // before the storage: its last thread answers here until it has ended
   storage_sqlite::sqlite_storage real(testing::settings_in(at.path()));
-  fake_host host;
   ASSERT_TRUE(host.run(real.open()));
   unreliable records(real);
   host.add_service<storage>(&records);
@@ -102,8 +102,8 @@ TEST(Billing, NoSequenceOfFailuresAndRestartsPostsTwiceOrLoses) {
 
 TEST(Billing, ALineThatShrankIsRefusedAndSaid) {
   testing::folder at;
+  fake_host host;  // before the storage: its last thread answers here until it has ended
   storage_sqlite::sqlite_storage real(testing::settings_in(at.path()));
-  fake_host host;
   ASSERT_TRUE(host.run(real.open()));
   host.add_service<storage>(&real);
   billing::ledger::double_entry books(host, json::object());
