@@ -58,6 +58,7 @@ class world {
     store.held = false;
     (void)l.run(log.close());
     (void)l.run(store.close());
+    l.finish();
   }
 
   std::vector<event> append(event e) { return l.run(log.append(facts(std::move(e)))).value(); }

@@ -19,9 +19,12 @@ class loop {
   explicit loop(std::size_t threads = 1) : work_(asio::make_work_guard(context_)) {
     for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { context_.run(); });
   }
-  ~loop() {
+  ~loop() { finish(); }
+  // Waits for the threads: what they work on may be destroyed afterwards. A second call does nothing.
+  void finish() {
     work_.reset();
     for (auto& t : threads_) t.join();
+    threads_.clear();
   }
   asio::any_io_executor executor() { return context_.get_executor(); }
 
