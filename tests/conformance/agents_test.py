@@ -49,7 +49,7 @@ def claude(world):
     program = native(world.claude, "claude")
     home = world.folder / "claude-home"
     home.mkdir()
-    environment = dict(world.plain, HOME=str(home), DISABLE_AUTOUPDATER="1", CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1", DISABLE_TELEMETRY="1")
+    environment = dict(world.with_key, HOME=str(home), DISABLE_AUTOUPDATER="1", CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC="1", DISABLE_TELEMETRY="1")
     project = world.folder / "project"
     project.mkdir()
     more = dict(env=environment, cwd=project)
@@ -81,6 +81,9 @@ def codex(world):
     run([world.caged, "mcp", "config", "codex", "--write"], env=environment)
     if "[mcp_servers.standalone]" not in (home / "config.toml").read_text():
         packages.fail("`caged mcp config codex --write` lost what was there")
+    # Codex hands its servers no variables but those of its file; without them `caged mcp` would start a server of its own.
+    with (home / "config.toml").open("a") as config:
+        config.write("\n[mcp_servers.caged.env]\n" + "".join(f"{name} = {json.dumps(world.with_key[name])}\n" for name in ("CAGED_API_URL", "CAGED_API_KEY")))
     server = subprocess.Popen([program, "app-server"], env=environment, cwd=home, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     limit = threading.Timer(60, server.kill)
     limit.start()
